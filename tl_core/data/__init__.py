@@ -1,0 +1,1 @@
+"""An untrusted upload becomes an `ImageSet`: see `intake.prepare`."""

@@ -1,0 +1,87 @@
+"""Which pictures teach and which examine: copies of one picture stay together, every class is on both sides."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tl_core.data.imageset import ImageSet, Picture
+
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into `ImageSet.pictures`. `test` takes no part in any choice. `moved` left an official test part because
+    a copy of the picture is in the training part."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    moved: int
+    official: bool
+
+
+def split(images: ImageSet, *, seed: int = 0) -> Split:
+    """The official split where the upload has one, else about a fifth of every class for testing.
+
+    An official test part is the exam; where only a validation part exists, that is. Pictures of the exam with a copy
+    on the training side move there. Deterministic in `seed`.
+    """
+    parts = images.part_counts()
+    exam = "test" if parts.get("test") else "val" if parts.get("val") else None
+    if exam is not None:
+        seen = {p.group for p in images.pictures if p.part != exam}
+        test = [i for i, p in enumerate(images.pictures) if p.part == exam and p.group not in seen]
+        moved = parts[exam] - len(test)
+        chosen = set(test)
+        train = [i for i in range(len(images.pictures)) if i not in chosen]
+        if test and {images.pictures[i].label for i in train} == set(range(len(images.class_names))):
+            return Split(tuple(train), tuple(test), moved, official=True)
+    chosen = _stratified(images.pictures, TEST_FRACTION, seed)
+    train = [i for i in range(len(images.pictures)) if i not in chosen]
+    return Split(tuple(train), tuple(sorted(chosen)), 0, official=False)
+
+
+def _stratified(pictures: Sequence[Picture], fraction: float, seed: int) -> set[int]:
+    """About `fraction` of every class, in whole groups, at least one group a side and class."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for i, picture in enumerate(pictures):
+        groups[picture.group].append(i)
+    by_label: defaultdict[int, list[list[int]]] = defaultdict(list)
+    for members in groups.values():  # a group across classes counts for the class of its first picture
+        by_label[pictures[members[0]].label].append(members)
+    rng = np.random.default_rng(seed)
+    chosen: set[int] = set()
+    for label in sorted(by_label):
+        candidates = by_label[label]
+        wanted = max(1, round(fraction * sum(map(len, candidates))))
+        taken = 0
+        # The last group stays, so that the class can be learned at all.
+        for at in rng.permutation(len(candidates))[:-1]:
+            if taken >= wanted:
+                break
+            chosen.update(candidates[at])
+            taken += len(candidates[at])
+    return chosen
+
+
+def folds(groups: Sequence[int], labels: Sequence[int], count: int, *, seed: int = 0) -> np.ndarray:
+    """(N,) fold number of each picture: groups whole, classes spread evenly over `count` folds."""
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(members))
+    keys = list(members)
+    load: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(count))
+    total = np.zeros(count)
+    result = np.zeros(len(groups), dtype=np.int64)
+    for at in order:
+        rows = members[keys[at]]
+        label = labels[rows[0]]
+        fold = int(np.lexsort((total, load[label]))[0])
+        load[label][fold] += len(rows)
+        total[fold] += len(rows)
+        result[rows] = fold
+    return result

@@ -1,0 +1,247 @@
+"""Every message a person may read, as one tree. Anything raised that is not a `TLError` is a bug of ours.
+
+    TLError
+    ├─ IntakeError       EmptyUploadError, NotAnArchiveError, OtherArchiveError, BrokenArchiveError,
+    │                    PasswordError, UnsafeArchiveError, TooLargeError, NoPicturesError,
+    │                    UnreadablePicturesError, OneClassError, TooFewPicturesError, TooManyClassesError,
+    │                    IntakeCrashedError, DiskFullError
+    ├─ PictureError      one picture that cannot be predicted
+    ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
+    ├─ TrainingError     NothingTrainedError, TrainingCrashedError
+    ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError
+    ├─ OptionError       a value on the command line that cannot be used
+    └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
+                         RepoExistsError, HubUnreachableError, HubRefusedError
+
+A message says what was found, what is needed and what to do next. It is a template filled with `values`, so that the
+page can say the same in another language; values from outside are shortened and stripped of control characters here.
+"""
+
+import unicodedata
+from typing import ClassVar
+
+
+def plain(value: object, limit: int = 80) -> str:
+    """`value` as text that is safe to put in one line: no control or direction characters, at most `limit` long."""
+    text = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else " " for c in str(value))
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class TLError(Exception):
+    """A fact the person using the program should hear. `code` names the sentence, `values` fill it."""
+
+    code: ClassVar[str] = "error"
+    sentence: ClassVar[str] = "Something went wrong."
+
+    def __init__(self, **values: object) -> None:
+        self.values = {name: plain(value) for name, value in values.items()}
+        super().__init__(self.sentence.format(**self.values))
+
+
+class IntakeError(TLError):
+    """The upload cannot become a set of pictures."""
+
+
+class EmptyUploadError(IntakeError):
+    code = "empty_upload"
+    sentence = "“{name}” is empty (0 bytes). Choose the zip again; if it stays empty, make a new zip of your folders."
+
+
+class NotAnArchiveError(IntakeError):
+    code = "not_an_archive"
+    sentence = (
+        "“{name}” is not a zip file. A zip with one folder of pictures for each class is needed. "
+        "Select your class folders, choose “Compress” and upload the zip that this makes."
+    )
+
+
+class OtherArchiveError(IntakeError):
+    code = "other_archive"
+    sentence = "“{name}” is a {kind} archive. A .zip is needed: unpack it and compress the folders again as zip."
+
+
+class BrokenArchiveError(IntakeError):
+    code = "broken_archive"
+    sentence = (
+        "“{name}” is incomplete: its end is missing or damaged, as after a download or copy that stopped half-way. "
+        "Copy or download it again, or make a new zip."
+    )
+
+
+class PasswordError(IntakeError):
+    code = "password"
+    sentence = "“{name}” is protected by a password. Make a new zip of the same folders without a password."
+
+
+class UnsafeArchiveError(IntakeError):
+    code = "unsafe_archive"
+    sentence = (
+        "“{name}” has entries that overlap or claim impossible sizes, so it was not opened. "
+        "Make a new zip of your folders and upload that."
+    )
+
+
+class TooLargeError(IntakeError):
+    code = "too_large"
+    sentence = "Found {found} {unit} in “{name}”; at most {limit} can be used here. Make a smaller zip."
+
+
+class NoPicturesError(IntakeError):
+    code = "no_pictures"
+    sentence = (
+        "“{name}” holds no pictures. Put your pictures in folders, one folder for each class, and zip those folders."
+    )
+
+
+class UnreadablePicturesError(IntakeError):
+    code = "unreadable_pictures"
+    sentence = (
+        "None of the {found} pictures in “{name}” could be read. JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files "
+        "that open in a picture viewer are needed."
+    )
+
+
+class OneClassError(IntakeError):
+    code = "one_class"
+    sentence = (
+        "Found one class only: “{label}”. At least two are needed, so that there is something to tell apart. "
+        "Add a folder with pictures of something else and zip both."
+    )
+
+
+class TooFewPicturesError(IntakeError):
+    code = "too_few_pictures"
+    sentence = (
+        "Class “{label}” has {found} usable picture(s). At least {needed} different ones are needed in every class. "
+        "Add pictures to that folder or leave it out."
+    )
+
+
+class TooManyClassesError(IntakeError):
+    code = "too_many_classes"
+    sentence = "Found {found} classes; at most {limit} can be told apart here. Make a zip with fewer folders."
+
+
+class IntakeCrashedError(IntakeError):
+    code = "intake_crashed"
+    sentence = "“{name}” could not be opened safely within the limits of this machine. Make a smaller zip and try again."
+
+
+class DiskFullError(IntakeError):
+    code = "disk_full"
+    sentence = "The disk of this machine is full ({free} left). Free some space, then try again."
+
+
+class PictureError(TLError):
+    code = "picture"
+    sentence = "“{name}” could not be used: {reason}. Try another picture."
+
+
+class BackboneError(TLError):
+    """The pretrained network asked for cannot be had."""
+
+
+class UnknownBackboneError(BackboneError):
+    code = "unknown_backbone"
+    sentence = "There is no backbone called “{name}”. Did you mean “{closest}”? To choose from: {known}."
+
+
+class WeightsUnavailableError(BackboneError):
+    code = "weights_unavailable"
+    sentence = (
+        "The pretrained weights of {title} are not on this machine and could not be downloaded. "
+        "Connect to the internet and try again, or use the built-in backbone."
+    )
+
+
+class TrainingError(TLError):
+    """A run ended without a model."""
+
+
+class NothingTrainedError(TrainingError):
+    code = "nothing_trained"
+    sentence = "Training was stopped before there was anything to keep. Press Train to start again."
+
+
+class TrainingCrashedError(TrainingError):
+    code = "training_crashed"
+    sentence = (
+        "Training ended unexpectedly {times} times, most likely because memory ran out. "
+        "Close other programs or use fewer pictures, then try again."
+    )
+
+
+class BundleError(TLError):
+    """A saved model cannot be used."""
+
+
+class NotABundleError(BundleError):
+    code = "not_a_bundle"
+    sentence = "“{name}” is not a model made by Transfer Lab: {reason}. Choose the folder or zip you downloaded from here."
+
+
+class DamagedBundleError(BundleError):
+    code = "damaged_bundle"
+    sentence = "The model in “{name}” is damaged: {reason}. Download it again."
+
+
+class NewerFormatError(BundleError):
+    code = "newer_format"
+    sentence = "“{name}” was made by a newer Transfer Lab (format {found}; this one reads up to {known}). Update it first."
+
+
+class OptionError(TLError):
+    code = "option"
+    sentence = "{option}: found {found}; {needed}."
+
+
+class HubError(TLError):
+    """Pushing to the Hugging Face Hub did not work. The download always does."""
+
+
+class TokenFormatError(HubError):
+    code = "token_format"
+    sentence = (
+        "This is not a Hugging Face access token. One starts with “hf_”; make one with write access at "
+        "huggingface.co/settings/tokens and paste the whole of it."
+    )
+
+
+class TokenRefusedError(HubError):
+    code = "token_refused"
+    sentence = (
+        "The Hub does not know this token. It may have been deleted or cut off: make a new one with write access at "
+        "huggingface.co/settings/tokens."
+    )
+
+
+class NoWriteAccessError(HubError):
+    code = "no_write_access"
+    sentence = (
+        "This token may not write to “{repo}”. Make a token with write access at huggingface.co/settings/tokens, "
+        "or use your own user name before the “/”."
+    )
+
+
+class RepoNameError(HubError):
+    code = "repo_name"
+    sentence = (
+        "“{repo}” cannot be the name of a model on the Hub. Letters, digits, “-”, “_” and “.” are allowed, "
+        "as in “my-name/ants-and-bees”."
+    )
+
+
+class RepoExistsError(HubError):
+    code = "repo_exists"
+    sentence = "You already have a model called “{repo}”. Choose another name, or tick “replace it”."
+
+
+class HubUnreachableError(HubError):
+    code = "hub_unreachable"
+    sentence = "The Hugging Face Hub cannot be reached from here. Check the internet connection; the download still works."
+
+
+class HubRefusedError(HubError):
+    code = "hub_refused"
+    sentence = "The Hub refused the upload (status {status}). Wait a minute and try again; the download still works."

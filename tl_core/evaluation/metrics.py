@@ -1,0 +1,115 @@
+"""Scores of a classifier on its test pictures: numpy only, no model needed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MISTAKES_KEPT = 24
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Precision, recall and F1 of one class (0 where undefined) over `support` test pictures."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly named test picture; `picture` indexes `ImageSet.pictures`, the other two `class_names`."""
+
+    picture: int
+    truth: int
+    predicted: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`interval` is a 95 % interval of `accuracy`; `majority` what always guessing the commonest class would score;
+    `confusion` counts, rows the true class; `mistakes` the most confident first."""
+
+    class_names: tuple[str, ...]
+    tested: int
+    accuracy: float
+    interval: tuple[float, float]
+    majority: float
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Evaluation":
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        return cls(
+            class_names=tuple(record["class_names"]),
+            tested=record["tested"],
+            accuracy=record["accuracy"],
+            interval=(record["interval"][0], record["interval"][1]),
+            majority=record["majority"],
+            per_class=tuple(ClassScore(**row) for row in record["per_class"]),
+            confusion=tuple(tuple(row) for row in record["confusion"]),
+            mistakes=tuple(Mistake(**row) for row in record["mistakes"]),
+        )
+
+
+def evaluate(
+    probabilities: npt.NDArray[np.float32],
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    *,
+    pictures: Sequence[int],
+    groups: Sequence[int],
+) -> Evaluation:
+    """Scores of (N, C) `probabilities` against N `labels`. `pictures` are the N indices to report mistakes by,
+    `groups` the copy groups: copies are not independent evidence, so the interval counts each group once."""
+    truth = np.asarray(labels)
+    predicted = probabilities.argmax(axis=1)
+    classes = len(class_names)
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    accuracy = float((predicted == truth).mean())
+    wrong = np.flatnonzero(predicted != truth)
+    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MISTAKES_KEPT]
+    return Evaluation(
+        class_names=tuple(class_names),
+        tested=len(truth),
+        accuracy=accuracy,
+        interval=wilson(accuracy, len(set(groups))),
+        majority=float(confusion.sum(axis=1).max() / len(truth)),
+        per_class=tuple(_class_score(confusion, at, name) for at, name in enumerate(class_names)),
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        mistakes=tuple(
+            Mistake(int(pictures[i]), int(truth[i]), int(predicted[i]), float(probabilities[i, predicted[i]]))
+            for i in wrong
+        ),
+    )
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share seen in `count` independent trials (Wilson 1927, JASA 22:209-212).
+
+    Unlike the normal approximation it stays inside [0, 1] and is not empty for 0 of n and n of n.
+    """
+    denominator = 1 + z * z / count
+    centre = (share + z * z / (2 * count)) / denominator
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / denominator
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _class_score(confusion: npt.NDArray[np.int64], at: int, name: str) -> ClassScore:
+    hits, support, named = int(confusion[at, at]), int(confusion[at].sum()), int(confusion[:, at].sum())
+    precision, recall = hits / named if named else 0.0, hits / support if support else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+    return ClassScore(name, precision, recall, f1, support)

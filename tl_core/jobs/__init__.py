@@ -1,0 +1,1 @@
+"""Runs that outlive the page that started them."""

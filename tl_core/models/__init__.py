@@ -1,0 +1,1 @@
+"""Pretrained knowledge: the table of backbones and how each is loaded."""

@@ -1,0 +1,62 @@
+"""English for the codes the core reports: why a file was left out, what is odd about a set, what a stage does.
+
+Errors carry their own sentence (`errors.py`) and so do notices. The page has the same in other languages.
+"""
+
+from tl_core.data.imageset import Remark
+
+SKIP_REASONS = {
+    "not_a_picture": "not a picture of a kind that can be read",
+    "empty_file": "the file is empty (0 bytes)",
+    "damaged": "the picture is damaged or cut off",
+    "too_many_pixels": "the picture has too many pixels",
+    "too_large_file": "the file is too large",
+    "password": "the file is protected by a password",
+    "unsupported_compression": "packed in a way that cannot be unpacked here",
+    "link": "a link, not a file",
+    "nested_archive": "an archive inside the archive; unpack it first",
+    "no_class_folder": "not in the folder of a class",
+    "name_unusable": "its name points outside of the upload",
+    "name_too_long": "its name or path is too long",
+    "crashed": "it could not be read within the limits of this machine",
+}
+
+REMARKS = {
+    "renamed_class": "The folder “{written}” is shown as class “{shown}”.",
+    "copies_across_classes": (
+        "{count} picture(s) are in more than one class, for instance “{first}” and “{second}”. "
+        "Keep each picture in one class only."
+    ),
+    "copies_across_split": (
+        "{count} picture(s) are in both the training and the test part. "
+        "They will be used for training only, so that the score stays honest."
+    ),
+    "copies": "{count} picture(s) are copies of others. Copies stay on one side of the split.",
+    "small_classes": "{count} class(es) have fewer than 10 pictures ({classes}). More pictures would help most there.",
+    "unequal_classes": (
+        "“{large}” has {large_count} pictures, “{small}” only {small_count}. "
+        "The smaller class will be harder to recognise; add pictures to it if you can."
+    ),
+}
+
+STAGES = {
+    "reading": "Reading the pictures",
+    "backbone": "Fetching what is already known about pictures",
+    "features": "Looking at every picture",
+    "solving": "Learning to tell the classes apart",
+    "evaluating": "Testing on pictures kept aside",
+    "saving": "Saving the model",
+}
+
+
+def remark(found: Remark) -> str:
+    """The sentence of a remark."""
+    return REMARKS[found.code].format(**found.values)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "8 s", "3 min", "1 h 10 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
