@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tl_core", description="Train image classifiers from picture folders.")
+    parser = argparse.ArgumentParser(prog="python -m tl_core", description="Image classifiers from picture folders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="say what a zip or folder of pictures is understood as")
@@ -80,7 +80,7 @@ def _train(args: argparse.Namespace) -> None:
     with _stop_flag() as should_stop:
         images = _prepared(args.data, args.out / "set", should_stop)
         _describe(images)
-        from tl_core.models.backbone import best_local
+        from tl_core.models.availability import best_local
         from tl_core.training.plan import Machine, make_plan
         from tl_core.training.run import REPORT, train
 
@@ -223,7 +223,11 @@ def _show(events: Iterator[Event]) -> Event | None:
             filled = round(_BAR * event.done / max(event.total, 1))
             left = "" if event.seconds_left is None else f"  about {wording.duration(event.seconds_left)} left"
             bar = "█" * filled + "·" * (_BAR - filled)
-            print(f"\r\033[K{wording.STAGES[event.stage]}  {bar}  {event.done}/{event.total}{left}", end="", file=sys.stderr)
+            print(
+                f"\r\033[K{wording.STAGES[event.stage]}  {bar}  {event.done}/{event.total}{left}",
+                end="",
+                file=sys.stderr,
+            )
         elif isinstance(event, Notice):
             print(f"\r\033[K{event.text}" if live else event.text, file=sys.stderr)
     if live:

@@ -5,18 +5,31 @@ import platform
 import shutil
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from tl_core.models import backbone
-from tl_core.models.catalogue import CATALOGUE, EMBEDDED
+from tl_core.models.availability import hub_cache, is_local
+from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone
 from tl_core.settings import Settings
 from tl_core.training.device import pick_device
-from tl_core.training.features import BATCH, cores
+from tl_core.training.features import BATCH, cores, in_order
 from tl_core.training.plan import Machine
 
-_PACKAGES = ("torch", "torchvision", "timm", "gradio", "huggingface_hub", "pillow", "numpy", "simplejpeg", "pillow-heif")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "gradio",
+    "huggingface_hub",
+    "pillow",
+    "numpy",
+    "simplejpeg",
+    "pillow-heif",
+)
+_PROBE_BATCHES, _PROBE_SECONDS = 64, 1.0
 
 
 def examine(settings: Settings) -> dict[str, object]:
@@ -33,7 +46,7 @@ def examine(settings: Settings) -> dict[str, object]:
         "data folder": f"{folder} ({'writable' if os.access(folder, os.W_OK) else 'NOT WRITABLE'})",
         "free disk": f"{shutil.disk_usage(folder).free / 1e9:.1f} GB",
         "backbones": [f"{row.id}: {row.title}, {_where(row)}" for row in CATALOGUE],
-        "torch hub cache": str(Path(torch.hub.get_dir())),
+        "torch hub cache": str(hub_cache()),
     }
 
 
@@ -43,25 +56,29 @@ def probe(settings: Settings) -> float:
     model = backbone.load(EMBEDDED, timeout=0).to(device)
     size = EMBEDDED.preprocessing.size
     batch = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8, device=device)
-    done, started = 0, 0.0
-    with torch.inference_mode():
-        for _ in range(20):
-            model(EMBEDDED.preprocessing.normalise(batch)).cpu()
-            if started == 0.0:  # the first batch pays for set-up
-                started = time.monotonic()
-                continue
-            done += BATCH
-            if time.monotonic() - started > 1:
-                break
+
+    def one(_: int) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            features: npt.NDArray[np.float32] = model(EMBEDDED.preprocessing.normalise(batch)).float().cpu().numpy()
+        return features
+
+    workers, done, started = cores() if device == "cpu" else 1, 0, 0.0
+    for number, _ in enumerate(in_order(one, range(_PROBE_BATCHES), workers=workers)):
+        if number < workers:  # the first batch of every thread pays for set-up
+            started = time.monotonic()
+            continue
+        done += BATCH
+        if time.monotonic() - started > _PROBE_SECONDS:
+            break
     speed = done / (time.monotonic() - started)
     Machine(settings).remember(EMBEDDED, speed)
     return speed
 
 
-def _where(row: "backbone.Backbone") -> str:
+def _where(row: Backbone) -> str:
     if row.source == "embedded":
         return "comes with the program"
-    return "on this machine" if backbone.is_local(row) else f"{row.download_mb} MB to download"
+    return "on this machine" if is_local(row) else f"{row.download_mb} MB to download"
 
 
 def _version(name: str) -> str:

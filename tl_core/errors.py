@@ -125,7 +125,7 @@ class TooManyClassesError(IntakeError):
 
 class IntakeCrashedError(IntakeError):
     code = "intake_crashed"
-    sentence = "“{name}” could not be opened safely within the limits of this machine. Make a smaller zip and try again."
+    sentence = "“{name}” could not be opened within the limits of this machine. Make a smaller zip and try again."
 
 
 class DiskFullError(IntakeError):
@@ -178,7 +178,7 @@ class BundleError(TLError):
 
 class NotABundleError(BundleError):
     code = "not_a_bundle"
-    sentence = "“{name}” is not a model made by Transfer Lab: {reason}. Choose the folder or zip you downloaded from here."
+    sentence = "“{name}” is not a model made here: {reason}. Choose the folder or zip you downloaded from Transfer Lab."
 
 
 class DamagedBundleError(BundleError):
@@ -188,7 +188,9 @@ class DamagedBundleError(BundleError):
 
 class NewerFormatError(BundleError):
     code = "newer_format"
-    sentence = "“{name}” was made by a newer Transfer Lab (format {found}; this one reads up to {known}). Update it first."
+    sentence = (
+        "“{name}” was made by a newer Transfer Lab (format {found}, this one reads {known}). Update this one first."
+    )
 
 
 class OptionError(TLError):
@@ -239,7 +241,7 @@ class RepoExistsError(HubError):
 
 class HubUnreachableError(HubError):
     code = "hub_unreachable"
-    sentence = "The Hugging Face Hub cannot be reached from here. Check the internet connection; the download still works."
+    sentence = "The Hugging Face Hub cannot be reached. Check the internet connection; the download still works."
 
 
 class HubRefusedError(HubError):

@@ -29,6 +29,7 @@ class Settings:
     free_disk_reserve: int = 1_000_000_000
     network_timeout_seconds: int = 4
     keep_hours: int = 72
+    max_batch: int = 500
 
     @property
     def sets_dir(self) -> Path:

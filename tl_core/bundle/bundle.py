@@ -186,7 +186,7 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         evaluation = Evaluation.from_dict(record["evaluation"])
         return BundleInfo(row, classes, preprocessing, evaluation, dict(record["training"]), str(record["created"]))
     except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
-        raise DamagedBundleError(name=name, reason=f"{MANIFEST} does not describe a model this version knows") from error
+        raise DamagedBundleError(name=name, reason=f"{MANIFEST} describes no model that is known here") from error
 
 
 def _check_tensors(file: Path, model: nn.Module, name: str) -> None:

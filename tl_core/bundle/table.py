@@ -19,7 +19,9 @@ def predictions_csv(rows: Sequence[tuple[str, Prediction | str]], class_names: S
     """
     out = StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["file", "class", "confidence", "problem", *(text_cell(f"share of {name}") for name in class_names)])
+    writer.writerow(
+        ["file", "class", "confidence", "problem", *(text_cell(f"share of {name}") for name in class_names)]
+    )
     for file, result in rows:
         if isinstance(result, str):
             writer.writerow([text_cell(file), "", "", text_cell(result), *("" for _ in class_names)])

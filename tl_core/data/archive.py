@@ -128,8 +128,9 @@ class Source:
                     self.listing.skipped.append((name, "link"))
                 else:
                     self._add(name, path.stat().st_size, path)
-                if len(self.listing.members) > self.settings.max_entries:
-                    raise TooLargeError(found="more", unit="files", name=self.path.name, limit=self.settings.max_entries)
+                limit = self.settings.max_entries
+                if len(self.listing.members) > limit:
+                    raise TooLargeError(found="more", unit="files", name=self.path.name, limit=limit)
 
     def _list_zip(self, archive: zipfile.ZipFile) -> None:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]

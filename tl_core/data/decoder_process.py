@@ -66,7 +66,7 @@ def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
                 _say(**row, skip=result)
                 continue
             pixels, thumb = result
-            out.write(memoryview(pixels).cast("B"))
+            out.write(pixels.data)
             out.flush()
             _say(**row, height=pixels.shape[0], width=pixels.shape[1], thumb=thumb, hash=_digest(pixels))
 

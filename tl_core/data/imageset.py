@@ -48,7 +48,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A prepared set in `folder`: pixels in `pixels.u8`, everything else here. Class order is stored, never re-derived."""
+    """A prepared set in `folder`: pixels in `pixels.u8`, all else here. Class order is stored, never re-derived."""
 
     folder: Path
     source: str

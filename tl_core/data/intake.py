@@ -37,6 +37,7 @@ class _Reading:
     """What the children have said so far."""
 
     total: int = 0
+    listed: bool = False
     ignored: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +60,9 @@ def prepare(
     """
     name = plain(name or source.name)
     if not source.exists():
-        raise errors.OptionError(option="DATA", found=f"no file or folder “{source}”", needed="a zip or a folder is needed")
+        raise errors.OptionError(
+            option="DATA", found=f"no file or folder “{source}”", needed="a zip or a folder is needed"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     finished = False
     try:
@@ -81,31 +84,34 @@ def prepare(
 
 def decode_files(files: list[Path], settings: Settings) -> list[RGB | str]:
     """Each file as (H, W, 3) uint8 RGB, decoded in the limited child, or the code of the reason why not."""
-    results: list[RGB | str] = []
-    for file in files:
-        scratch = settings.data_dir / "scratch" / os.urandom(8).hex()
-        scratch.mkdir(parents=True)
-        try:
-            alone = scratch / "in"
-            alone.mkdir()
-            # A hard link keeps the child's view to this one file; across disks it is a copy.
+    scratch = settings.data_dir / "scratch" / os.urandom(8).hex()
+    uploads = scratch / "files"
+    uploads.mkdir(parents=True)
+    try:
+        for number, file in enumerate(files):
+            # Under plain numbers, so that no name matters; hard links, or copies from another disk.
+            own = uploads / f"{number:06}"
             try:
-                os.link(file.resolve(), alone / "picture")
+                os.link(file.resolve(), own)
             except OSError:
-                shutil.copyfile(file, alone / "picture")
-            reading = _Reading()
-            for _ in _read(alone, scratch, settings, reading, lambda: False, loose=True):
-                pass
-            rows = [row for row in reading.rows if "skip" not in row]
-            if rows:
-                pixels = np.fromfile(scratch / PIXELS, dtype=np.uint8)
-                results.append(pixels.reshape(rows[0]["height"], rows[0]["width"], 3))
-            else:
-                reasons = [reason for _, reason in reading.skipped] + [row["skip"] for row in reading.rows]
-                results.append(reasons[0] if reasons else "not_a_picture")
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return results
+                shutil.copyfile(file, own)
+        reading = _Reading()
+        for _ in _read(uploads, scratch, settings, reading, lambda: False, loose=True):
+            pass
+        results: list[RGB | str] = ["damaged"] * len(files)
+        for name, reason in reading.skipped:
+            results[int(name)] = reason
+        pixels = np.memmap(scratch / PIXELS, dtype=np.uint8, mode="r") if reading.offset else np.empty(0, np.uint8)
+        for row in reading.rows:
+            if "skip" in row:
+                results[int(row["name"])] = row["skip"]
+                continue
+            shape = (row["height"], row["width"], 3)
+            size = row["height"] * row["width"] * 3
+            results[int(row["name"])] = np.array(pixels[row["offset"] : row["offset"] + size]).reshape(shape)
+        return results
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _read(
@@ -118,7 +124,8 @@ def _read(
     loose: bool = False,
 ) -> Iterator[Event]:
     """Fill `reading` with as many children as it takes."""
-    threads, blamed, started = os.cpu_count() or 1, [], time.monotonic()
+    threads, started = os.cpu_count() or 1, time.monotonic()
+    blamed: list[int] = []
     for _ in range(_MAX_CHILDREN):
         job = {
             "source": str(source.resolve()),
@@ -142,7 +149,7 @@ def _read(
         if reading.complete:
             yield Progress("reading", reading.total, reading.total, 0.0)
             return
-        if not reading.total:
+        if not reading.listed:
             break
         # The child died. With one thread the next line's picture is the culprit; with more, find out first.
         if threads == 1:
@@ -155,7 +162,7 @@ def _take(line: dict[str, Any], reading: _Reading) -> None:
     if "error" in line:
         raise _error(line)
     if "total" in line:
-        reading.total, reading.ignored = line["total"], line["ignored"]
+        reading.total, reading.ignored, reading.listed = line["total"], line["ignored"], True
         reading.skipped = [(plain(name, 200), reason) for name, reason in line["skipped"]]
     else:
         reading.rows.append(line)
@@ -163,7 +170,7 @@ def _take(line: dict[str, Any], reading: _Reading) -> None:
         if "skip" not in line:
             line["offset"] = reading.offset
             reading.offset += line["height"] * line["width"] * 3
-    reading.complete = reading.next >= reading.total
+    reading.complete = reading.listed and reading.next >= reading.total
 
 
 def _error(line: dict[str, Any]) -> IntakeError:
@@ -181,7 +188,12 @@ def _child_lines(job: dict[str, Any], settings: Settings, should_stop: Callable[
     root = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then ends this child
     )
     assert child.stdin is not None and child.stdout is not None
     try:

@@ -21,8 +21,9 @@ PART_NAMES: dict[str, Part] = {
     **dict.fromkeys(("test", "testing", "holdout", "测试", "测试集"), "test"),
 }
 PICTURE_ENDINGS = (
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .mpo"  # what people's files are called
-).split()
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def interpret(names: Sequence[str]) -> dict[str, Place | None]:
 
 
 def looks_like_picture(name: str) -> bool:
-    return name.lower().endswith(tuple(PICTURE_ENDINGS))
+    return name.lower().endswith(PICTURE_ENDINGS)
 
 
 def _place(folders: tuple[str, ...], wrapper: tuple[str, ...], has_parts: bool) -> Place | None:

@@ -47,7 +47,8 @@ class Preprocessing:
             below, right = inner - target[0], inner - target[1]
             borders = [right // 2, below // 2, right - right // 2, below - below // 2]
             image = transforms.pad(image, borders, fill=fill)
-        return transforms.center_crop(image, [self.size, self.size])
+        framed: Tensor = transforms.center_crop(image, [self.size, self.size])
+        return framed
 
     def normalise(self, batch: "Tensor") -> "Tensor":
         """(N, 3, size, size) uint8 -> the same as float32 with zero mean and unit deviation, channels last."""

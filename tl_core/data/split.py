@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tl_core.data.imageset import ImageSet, Picture
+from tl_core.data.layout import Part
 
 TEST_FRACTION = 0.2
 
@@ -29,7 +30,7 @@ def split(images: ImageSet, *, seed: int = 0) -> Split:
     on the training side move there. Deterministic in `seed`.
     """
     parts = images.part_counts()
-    exam = "test" if parts.get("test") else "val" if parts.get("val") else None
+    exam: Part | None = "test" if parts.get("test") else "val" if parts.get("val") else None
     if exam is not None:
         seen = {p.group for p in images.pictures if p.part != exam}
         test = [i for i, p in enumerate(images.pictures) if p.part == exam and p.group not in seen]

@@ -80,8 +80,9 @@ def evaluate(
     confusion = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(confusion, (truth, predicted), 1)
     accuracy = float((predicted == truth).mean())
-    wrong = np.flatnonzero(predicted != truth)
-    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:MISTAKES_KEPT]
+    missed = np.flatnonzero(predicted != truth)
+    missed = missed[np.argsort(-probabilities[missed, predicted[missed]], kind="stable")][:MISTAKES_KEPT]
+    wrong: list[int] = missed.tolist()
     return Evaluation(
         class_names=tuple(class_names),
         tested=len(truth),

@@ -8,8 +8,8 @@ and the caller says what it does instead. Pickled files are only read with `weig
 import socket
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
@@ -19,21 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tl_core.errors import WeightsUnavailableError
-from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone
+from tl_core.models.availability import is_local
+from tl_core.models.catalogue import Backbone
 
 WEIGHTS_DIR = Path(__file__).with_name("weights")
 # Every this many seconds without a byte, a download counts as dead.
 _DOWNLOAD_STALL_SECONDS = 20
-
-
-def is_local(row: Backbone) -> bool:
-    """Whether the weights of `row` are on this machine."""
-    return row.source == "embedded" or _cached_file(row).exists()
-
-
-def best_local() -> Backbone:
-    """The most preferred backbone whose weights are on this machine; the embedded one always is."""
-    return next((row for row in CATALOGUE if is_local(row)), EMBEDDED)
 
 
 def load(row: Backbone, *, timeout: float) -> nn.Module:
@@ -63,7 +54,7 @@ def untrained(row: Backbone, num_classes: int) -> nn.Module:
 
 
 def _ready(model: nn.Module) -> nn.Module:
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _embedded_state(row: Backbone) -> dict[str, Tensor]:
@@ -75,20 +66,13 @@ def _weights(row: Backbone) -> "torchvision.models.Weights":
     return torchvision.models.get_weight(row.weights)
 
 
-def _cached_file(row: Backbone) -> Path:
-    return Path(torch.hub.get_dir(), "checkpoints", _weights(row).url.rsplit("/", 1)[1])
-
-
 def _torchvision_state(row: Backbone, timeout: float) -> dict[str, Tensor]:
-    file = _cached_file(row)
-    if not file.exists() and not _answers(_weights(row).url, timeout):
+    if not is_local(row) and not _answers(_weights(row).url, timeout):
         raise WeightsUnavailableError(title=row.title)
     try:
         with _socket_timeout(_DOWNLOAD_STALL_SECONDS):
             # Once cached this opens the file only; `check_hash` guards the download.
-            state: dict[str, Tensor] = _weights(row).get_state_dict(
-                progress=False, check_hash=True, weights_only=True
-            )
+            state: dict[str, Tensor] = _weights(row).get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # network gone half-way, or the hash is wrong
         raise WeightsUnavailableError(title=row.title) from error
     return state

@@ -30,6 +30,7 @@ class Backbone:
     params_millions: float
     gflops: float
     download_mb: int
+    hub_file: str  # what torch hub's cache calls the download; "" for the embedded one
     preprocessing: Preprocessing
     url: str
     model_args: dict[str, float] = field(default_factory=dict)
@@ -53,6 +54,7 @@ CATALOGUE: tuple[Backbone, ...] = (
         params_millions=11.7,
         gflops=1.82,
         download_mb=45,
+        hub_file="resnet18-f37072fd.pth",
         preprocessing=_imagenet_eval(224, 0.875),
         url="https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.resnet18.html",
     ),
@@ -68,6 +70,7 @@ CATALOGUE: tuple[Backbone, ...] = (
         params_millions=5.5,
         gflops=0.22,
         download_mb=21,
+        hub_file="mobilenet_v3_large-8738ca79.pth",
         preprocessing=_imagenet_eval(224, 0.875),
         url="https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.mobilenet_v3_large.html",
         model_args={"bn_eps": 1e-3},
@@ -84,6 +87,7 @@ CATALOGUE: tuple[Backbone, ...] = (
         params_millions=2.5,
         gflops=0.06,
         download_mb=10,
+        hub_file="mobilenet_v3_small-047dcff4.pth",
         preprocessing=_imagenet_eval(224, 0.875),
         url="https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.mobilenet_v3_small.html",
         model_args={"bn_eps": 1e-3},
@@ -100,6 +104,7 @@ CATALOGUE: tuple[Backbone, ...] = (
         params_millions=4.9,
         gflops=0.36,
         download_mb=0,
+        hub_file="",
         preprocessing=Preprocessing(128, "squash", 1.0, IMAGENET_MEAN, IMAGENET_STD),
         url="https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py",
     ),

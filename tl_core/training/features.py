@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -36,16 +36,22 @@ def extract(
             features: npt.NDArray[np.float32] = model(preprocessing.normalise(batch.to(device))).float().cpu().numpy()
         return features
 
-    workers = cores() if device == "cpu" else 1
+    yield from in_order(one, range(0, len(indices), BATCH), workers=cores() if device == "cpu" else 1)
+
+
+def in_order(
+    work: Callable[[int], npt.NDArray[np.float32]], items: Sequence[int], *, workers: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """`work` of every item, in order, `workers` at a time on a thread of torch each; a few items ahead at most."""
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        ahead = deque(pool.submit(one, start) for start in range(0, len(indices), BATCH)[: workers + 1])
-        following = iter(range(0, len(indices), BATCH)[workers + 1 :])
+        ahead = deque(pool.submit(work, item) for item in items[: workers + 1])
+        following = iter(items[workers + 1 :])
         try:
             while ahead:
-                features = ahead.popleft().result()
-                if (start := next(following, None)) is not None:
-                    ahead.append(pool.submit(one, start))
-                yield features
+                result = ahead.popleft().result()
+                if (item := next(following, None)) is not None:
+                    ahead.append(pool.submit(work, item))
+                yield result
         finally:
             for future in ahead:
                 future.cancel()

@@ -70,7 +70,14 @@ def seconds_needed(row: Backbone, *, pictures: int, classes: int, speed: float |
 
 
 def make_plan(
-    backbone_id: str, *, local: Backbone, pictures: int, classes: int, seed: int, machine: Machine, effort: Effort = "quick"
+    backbone_id: str,
+    *,
+    local: Backbone,
+    pictures: int,
+    classes: int,
+    seed: int,
+    machine: Machine,
+    effort: Effort = "quick",
 ) -> Plan:
     """The plan for a set of `pictures` in `classes`; `local` is what "auto" means on this machine.
 

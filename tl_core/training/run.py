@@ -80,7 +80,9 @@ def train(
     parts = split(images, seed=plan.seed)
     yield Started(len(images.pictures), len(images.class_names), plan.backbone, chosen.reason, plan.seconds)
     if parts.moved:
-        text = f"{parts.moved} test pictures have a copy among the training pictures; they were used for training instead."
+        text = (
+            f"{parts.moved} test pictures have a copy among the training pictures and were used for training instead."
+        )
         yield Notice("copies_moved", text, {"count": str(parts.moved)})
 
     row, trunk, notice = _load_backbone(find(plan.backbone), settings)

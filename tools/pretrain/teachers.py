@@ -1,4 +1,4 @@
-"""The ImageNet networks whose features the embedded backbone learns to predict. Their weights are read, never shipped."""
+"""The ImageNet networks whose features the embedded backbone learns to predict. Their weights are never shipped."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -123,7 +123,9 @@ def main() -> None:
         raw, labels = crops.next()
         pictures = (raw.to(device, torch.float32) / 255 - mean) / std
         targets = teaching(pictures)
-        small = pictures if size == args.teacher_size else F.interpolate(pictures, size, mode="bilinear", antialias=True)
+        small = (
+            pictures if size == args.teacher_size else F.interpolate(pictures, size, mode="bilinear", antialias=True)
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
             losses = model(small.contiguous(memory_format=torch.channels_last), labels.to(device), targets)
         loss = sum(WEIGHTS[name] * value for name, value in losses.items())
@@ -169,7 +171,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--architecture", default="resnet10t", help="a timm architecture")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=64, help="crops a step and process")
-    parser.add_argument("--bf16", action="store_true", help="for chips with AMX or a GPU; slower for depthwise networks")
+    parser.add_argument(
+        "--bf16", action="store_true", help="for chips with AMX or a GPU; slower for depthwise networks"
+    )
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--teacher-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)

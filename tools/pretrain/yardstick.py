@@ -37,7 +37,11 @@ def pictures(data: Path, name: str, size: int) -> tuple[torch.Tensor, np.ndarray
             if file.endswith("/"):
                 continue
             *folders, label, _ = file.split("/")
-            image = Image.open(io.BytesIO(archive.read(file))).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            image = (
+                Image.open(io.BytesIO(archive.read(file)))
+                .convert("RGB")
+                .resize((size, size), Image.Resampling.BILINEAR)
+            )
             tensors.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
             labels.append(label)
             parts.append(folders[-1] if folders and folders[-1] in ("train", "val") else "")

@@ -1,0 +1,95 @@
+"""Builds the page and serves it: what `make app` and a Hugging Face Space run."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+# Before Gradio is imported: it reads these once. Nobody's pictures, names or clicks are sent anywhere.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from tl_core.settings import Settings
+
+SETTINGS = Settings.from_environment()
+os.environ["GRADIO_TEMP_DIR"] = str(SETTINGS.data_dir / "web")
+
+import gradio as gr  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
+
+from tl_core.jobs.runs import sweep  # noqa: E402
+from tl_core.jobs.supervisor import WorkerSupervisor  # noqa: E402
+from tl_ui.guard import LOOPBACK, Guard, GuardSettings  # noqa: E402
+from tl_ui.page import build, translations  # noqa: E402
+from tl_ui.theme import CSS, THEME  # noqa: E402
+from tl_ui.workspace import Workspace  # noqa: E402
+
+ON_SPACE = os.environ.get("SYSTEM") == "spaces"
+
+
+def launch_settings(i18n: gr.I18n, *, host: str, port: int | None, open_browser: bool) -> dict[str, object]:
+    """How the page is served: nothing recorded in browsers, nothing open that the page does not use."""
+    hosts = LOOPBACK | {name for name in (os.environ.get("SPACE_HOST"), *_extra_hosts()) if name}
+    guard = GuardSettings(frozenset(hosts), max_upload=SETTINGS.max_upload + 1_000_000, trust_proxy=ON_SPACE)
+    return {
+        "server_name": host,
+        "server_port": port,
+        "inbrowser": open_browser,
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "show_error": False,
+        "share": False,
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "strict_cors": True,
+        "footer_links": [],
+        "allowed_paths": [],
+        "max_file_size": SETTINGS.max_upload,
+        "state_session_capacity": 500,
+        "app_kwargs": {"middleware": [Middleware(Guard, settings=guard)], "openapi_url": None},
+        "theme": THEME,
+        "css": CSS,
+        "i18n": i18n,
+    }
+
+
+def _extra_hosts() -> list[str]:
+    """Names from TL_HOSTS (comma-separated) that a proxy in front of the page is reached by."""
+    return [name.strip().lower() for name in os.environ.get("TL_HOSTS", "").split(",") if name.strip()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Transfer Lab: train an image classifier in the browser.")
+    parser.add_argument("--host", default="0.0.0.0" if ON_SPACE else "127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860 if ON_SPACE else None)
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    args = parser.parse_args()
+
+    SETTINGS.data_dir.mkdir(parents=True, exist_ok=True)
+    work, i18n = Workspace(SETTINGS), translations(SETTINGS)
+    sweep(SETTINGS)
+    work.sweep_exports()
+    page = build(work, i18n)
+    page.queue(max_size=64, api_open=False, default_concurrency_limit=16)
+    settings = launch_settings(i18n, host=args.host, port=args.port, open_browser=args.open)
+    _, url, _ = page.launch(**settings)
+    print(f"Transfer Lab is at {url}  (Ctrl-C to stop)", flush=True)
+
+    worker = WorkerSupervisor(SETTINGS)
+    worker.start()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    while not stopping.wait(3_600):
+        sweep(SETTINGS)
+        work.sweep_exports()
+    worker.close()
+    page.close(verbose=False)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

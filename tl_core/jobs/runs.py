@@ -1,0 +1,144 @@
+"""Run folders: the whole interface between a page, a worker and whoever comes back later.
+
+    <data>/sets/<id>/   imageset.json, pixels.u8, features-*.npy, events.jsonl while it is read
+    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, bundle/, report.json
+
+`<id>` is the hash of a 128-bit key that only its owner holds: folders cannot be found by guessing, and what is on disk
+does not give the key away. A run without `claimed` is queued; one whose last event ends it is over.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tl_core.events import LAST, Event, from_line, to_line
+from tl_core.settings import Settings
+from tl_core.training.plan import Plan
+
+EVENTS, REQUEST, STOP, CLAIMED = "events.jsonl", "request.json", "stop", "claimed"
+_KEY = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+def new_key() -> str:
+    """A fresh 128-bit key, URL-safe text of 22 characters."""
+    return secrets.token_urlsafe(16)
+
+
+def folder_of(parent: Path, key: str) -> Path | None:
+    """The folder that belongs to `key`, existing or not; None when `key` cannot be one."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        return None
+    return parent / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+class EventLog:
+    """The events of one folder, appended by one process and followed by any number of others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / EVENTS
+        self._offset = 0
+
+    def append(self, event: Event) -> None:
+        with self._file.open("a", encoding="ascii") as out:
+            out.write(to_line(event))
+
+    def new(self) -> list[Event]:
+        """Events appended since the last call; none while there is no file."""
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        complete = data[: data.rfind(b"\n") + 1]  # a line being written is read next time
+        self._offset += len(complete)
+        return [from_line(line) for line in complete.decode("ascii").splitlines()]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is to do: train by `plan` on the set in `set_folder`."""
+
+    set_folder: str
+    plan: Plan
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, settings: Settings, key: str, request: Request) -> "RunFolder":
+        """Queue a run under `key`; it exists for the worker from the moment its request is complete."""
+        path = folder_of(settings.runs_dir, key)
+        assert path is not None, "keys come from new_key"
+        path.mkdir(parents=True)
+        temporary = path / f"{REQUEST}.tmp"
+        temporary.write_text(json.dumps(asdict(request)), encoding="utf-8")
+        temporary.replace(path / REQUEST)
+        return cls(path)
+
+    def request(self) -> Request:
+        record = json.loads((self.path / REQUEST).read_text(encoding="utf-8"))
+        return Request(record["set_folder"], Plan(**record["plan"]))
+
+    def claim(self) -> bool:
+        """Take the run for this process. False when another has it."""
+        try:
+            handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            return False
+        os.close(handle)
+        return True
+
+    def claimed(self) -> bool:
+        return (self.path / CLAIMED).exists()
+
+    def ask_to_stop(self) -> None:
+        (self.path / STOP).touch()
+
+    def stop_asked(self) -> bool:
+        return (self.path / STOP).exists()
+
+    def over(self) -> bool:
+        """Whether the last event ended the run."""
+        events = EventLog(self.path).new()
+        return bool(events) and isinstance(events[-1], LAST)
+
+
+def all_runs(settings: Settings) -> Iterator[RunFolder]:
+    """Every run, oldest request first."""
+    found = []
+    for path in settings.runs_dir.glob(f"*/{REQUEST}"):
+        try:
+            found.append((path.stat().st_mtime_ns, path.parent))
+        except FileNotFoundError:
+            continue  # deleted by its owner just now
+    for _, folder in sorted(found):
+        yield RunFolder(folder)
+
+
+def queued(settings: Settings) -> list[RunFolder]:
+    """Runs nobody has taken yet, oldest first."""
+    return [run for run in all_runs(settings) if not run.claimed()]
+
+
+def sweep(settings: Settings) -> int:
+    """Delete sets and runs older than the time they are kept, and scratch left by a crash; gives how many."""
+    removed = 0
+    limit = time.time() - settings.keep_hours * 3600
+    for parent in (settings.sets_dir, settings.runs_dir, settings.data_dir / "scratch"):
+        for folder in parent.glob("*"):
+            if folder.is_dir() and not folder.is_symlink() and folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
+    return removed

@@ -1,0 +1,84 @@
+"""The process that trains. It imports torch once, measures this machine, then takes queued runs in turn.
+
+    python -m tl_core.jobs.worker
+
+It ends when its parent does. If it dies during a run, the next worker finds the run claimed but not over and takes it
+again: features are cached, so little is lost; after three deaths the run is given up with a sentence.
+"""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
+from tl_core.events import Failed, Progress
+from tl_core.jobs.runs import EventLog, RunFolder, all_runs, queued
+from tl_core.settings import Settings
+
+ATTEMPTS, READY = "attempts", "worker.ready"
+MAX_ATTEMPTS = 3
+_POLL_SECONDS = 0.15
+_EVENT_SECONDS = 0.1  # progress more often than this is not written
+log = logging.getLogger("transfer_lab.worker")
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    settings, parent = Settings.from_environment(), os.getppid()
+    ready = settings.data_dir / READY
+    from tl_core.doctor import probe
+    from tl_core.training import run as _  # noqa: F401  imported now, so that the first run starts at once
+
+    left_over = [run for run in all_runs(settings) if run.claimed() and not run.over()]
+    for run in left_over:
+        work(run, settings)
+    probe(settings)
+    ready.write_text(str(os.getpid()))
+    while os.getppid() == parent:
+        waiting = [run for run in queued(settings) if run.claim()][:1]
+        if waiting:
+            work(waiting[0], settings)
+        else:
+            time.sleep(_POLL_SECONDS)
+
+
+def work(run: RunFolder, settings: Settings) -> None:
+    """Train one claimed run, every event into its log; an error becomes its last event."""
+    from tl_core.data.imageset import ImageSet
+    from tl_core.training.run import train
+
+    events, started = EventLog(run.path), time.monotonic()
+    attempt = _count_attempt(run)
+    try:
+        if attempt > MAX_ATTEMPTS:
+            raise TrainingCrashedError(times=MAX_ATTEMPTS)
+        request = run.request()
+        images = ImageSet.load(Path(request.set_folder))
+        written = 0.0
+        for event in train(images, run.path, plan=request.plan, settings=settings, should_stop=run.stop_asked):
+            now = time.monotonic()
+            if isinstance(event, Progress) and event.done < event.total and now - written < _EVENT_SECONDS:
+                continue
+            written = now
+            events.append(event)
+    except TLError as error:
+        events.append(Failed.of(error))
+    except FileNotFoundError:  # the owner deleted the set or the run meanwhile
+        if run.path.exists():
+            events.append(Failed.of(NothingTrainedError()))
+    except Exception:
+        log.exception("run %s failed", run.path.name)
+        events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+    log.info("run %s over after %.1f s", run.path.name, time.monotonic() - started)
+
+
+def _count_attempt(run: RunFolder) -> int:
+    with (run.path / ATTEMPTS).open("a+") as file:
+        file.write("x")
+        return file.tell()
+
+
+if __name__ == "__main__":
+    main()

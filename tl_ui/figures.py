@@ -1,0 +1,111 @@
+"""Figures as HTML, pure functions of plain values. Every text that comes from outside goes through `esc`."""
+
+from collections.abc import Sequence
+from html import escape as esc
+
+from tl_ui.words import say
+
+_MATRIX_LIMIT = 30
+_PAIRS_SHOWN = 15
+
+
+def progress_bar(share: float, label: str, name: str) -> str:
+    """A bar filled to `share` in [0, 1], with `label` beside it and `name` for screen readers."""
+    percent = round(100 * min(1.0, max(0.0, share)))
+    return (
+        f'<div class="tl-progress" role="progressbar" aria-label="{esc(name)}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
+        f'<p class="tl-progress-label" aria-live="polite">{esc(label)}</p>'
+    )
+
+
+def class_bars(names: Sequence[str], counts: Sequence[int], language: str) -> str:
+    """One row a class: its name, how many pictures, and a bar of that length."""
+    most = max(counts, default=1)
+    rows = "".join(
+        f'<li><span class="tl-name">{esc(name)}</span>'
+        f'<span class="tl-bar"><i style="width:{max(2, round(100 * count / most))}%"></i></span>'
+        f'<span class="tl-count">{esc(say(language, "data.count", count=count))}</span></li>'
+        for name, count in zip(names, counts, strict=True)
+    )
+    return f'<ul class="tl-classes">{rows}</ul>'
+
+
+def confusion(names: Sequence[str], matrix: Sequence[Sequence[int]], language: str) -> str:
+    """The confusion matrix as a table people can read; with very many classes, the mix-ups that happened most."""
+    if len(names) > _MATRIX_LIMIT:
+        return _confused_pairs(names, matrix, language)
+    head = "".join(f'<th scope="col"><span>{esc(name)}</span></th>' for name in names)
+    rows = []
+    for truth, (name, row) in enumerate(zip(names, matrix, strict=True)):
+        support = max(1, sum(row))
+        cells = "".join(
+            f'<td class="{"hit" if truth == called else "miss"}" style="--share:{count / support:.3f}">{count or ""}</td>'
+            for called, count in enumerate(row)
+        )
+        rows.append(f'<tr><th scope="row">{esc(name)}</th>{cells}</tr>')
+    truth_word, called_word = say(language, "results.truth"), say(language, "results.called")
+    return (
+        f'<div class="tl-scroll" tabindex="0" role="region" aria-label="{esc(say(language, "results.confusion"))}">'
+        f'<table class="tl-confusion"><thead><tr><th>{esc(truth_word)} ↓ · {esc(called_word)} →</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _confused_pairs(names: Sequence[str], matrix: Sequence[Sequence[int]], language: str) -> str:
+    pairs = [
+        (count, truth, called)
+        for truth, row in enumerate(matrix)
+        for called, count in enumerate(row)
+        if count and truth != called
+    ]
+    if not pairs:
+        return f"<p>{esc(say(language, 'results.confusion_none'))}</p>"
+    lines = "".join(
+        "<li>"
+        + esc(
+            say(
+                language,
+                "results.confusion_pair",
+                truth=names[truth],
+                predicted=names[called],
+                count=count,
+                support=sum(matrix[truth]),
+            )
+        )
+        + "</li>"
+        for count, truth, called in sorted(pairs, reverse=True)[:_PAIRS_SHOWN]
+    )
+    return f"<p>{esc(say(language, 'results.confusion_pairs'))}</p><ul>{lines}</ul>"
+
+
+def class_table(rows: Sequence[tuple[str, int, float, float, float]], language: str) -> str:
+    """(name, support, recall, precision, F1) a class, the worst first, so that eyes fall on what needs work."""
+    columns = ("class", "support", "recall", "precision", "f1")
+    help_keys = {"recall", "precision", "f1"}
+    head = "".join(
+        f'<th scope="col"{_title(language, column) if column in help_keys else ""}>'
+        f"{esc(say(language, f'results.{column}'))}</th>"
+        for column in columns
+    )
+    body = "".join(
+        f'<tr><th scope="row">{esc(name)}</th><td>{support}</td>'
+        + "".join(f"<td>{round(100 * value)} %</td>" for value in (recall, precision, f1))
+        + "</tr>"
+        for name, support, recall, precision, f1 in sorted(rows, key=lambda row: row[4])
+    )
+    label = esc(say(language, "results.classes"))
+    return (
+        f'<div class="tl-scroll" tabindex="0" role="region" aria-label="{label}"><table class="tl-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _title(language: str, column: str) -> str:
+    return f' title="{esc(say(language, f"results.{column}_help"))}"'
+
+
+def message(kind: str, text: str) -> str:
+    """A sentence in a box; `kind` is "info", "good", "warn" or "bad"."""
+    role = "alert" if kind == "bad" else "status"
+    return f'<div class="tl-message tl-{kind}" role="{role}">{esc(text)}</div>'

@@ -1,0 +1,145 @@
+"""The doorman: an ASGI middleware between strangers and Gradio, whose defaults trust too much.
+
+Refuses requests to other host names (DNS rebinding), from other sites (CSRF, dropping files into a local app), with
+bodies over a limit (counted while they stream), and to routes the page does not use; removes headers a client could
+use to make the page load things from elsewhere; adds the headers a browser needs to protect the visitor.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+_CLOSED = re.compile(
+    r"/(?:gradio_api/)?(?:deep_link|monitoring|process_recording|dev/|run-history|runs|vibe|proxy=|component_server"
+    r"|file=https?:|openapi\.json|call/)"
+)
+_UPLOAD = re.compile(r"/(?:gradio_api/)?upload$")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co"
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' "
+    f"blob:; object-src 'none'; base-uri 'self'; form-action 'self'; {_FRAMES}"
+)
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", _POLICY.encode()),
+)
+_DROPPED_REQUEST_HEADERS = frozenset({b"x-forwarded-host", b"x-gradio-server"})
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """`hosts` are the names the page is reached by, without port; sizes in bytes. Behind a proxy that sets the
+    forwarded host itself (`trust_proxy`), its header is kept."""
+
+    hosts: frozenset[str]
+    max_upload: int
+    max_body: int = 2_000_000
+    trust_proxy: bool = False
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class Guard:
+    """Wraps the ASGI app; see the module."""
+
+    def __init__(self, app: App, settings: GuardSettings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # the page opens no websocket
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refused = self._refusal(scope, headers)
+        if refused is not None:
+            await _answer(send, *refused)
+            return
+        if not self._settings.trust_proxy:
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0].lower() not in _DROPPED_REQUEST_HEADERS]
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = _guarded(message.get("headers", []), scope["path"])
+            await send(message)
+
+        try:
+            await self._app(scope, self._counted(scope, receive), send_guarded)
+        except _TooLargeError:
+            if not started:
+                await _answer(send, 413, "This is larger than the page accepts.")
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
+        if _host(headers.get(b"host", "")) not in self._settings.hosts:
+            return 421, "This page is not served under that name."
+        path = scope["path"]
+        if _CLOSED.match(path):
+            return 404, "Not found."
+        if self._cross_site(scope, headers):
+            return 403, "Requests from other sites are not accepted."
+        length = headers.get(b"content-length", "0")
+        if not length.isdecimal() or int(length) > self._limit(path):
+            return 413, "This is larger than the page accepts."
+        return None
+
+    def _cross_site(self, scope: Scope, headers: dict[bytes, str]) -> bool:
+        changes = scope["method"] not in _SAFE_METHODS or "/queue/" in scope["path"]
+        if not changes:
+            return False
+        if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return True
+        origin = headers.get(b"origin")
+        return origin is not None and urlsplit(origin).netloc != headers.get(b"host", "")
+
+    def _limit(self, path: str) -> int:
+        return self._settings.max_upload if _UPLOAD.search(path) else self._settings.max_body
+
+    def _counted(self, scope: Scope, receive: Receive) -> Receive:
+        limit, seen = self._limit(scope["path"]), 0
+
+        async def receive_counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise _TooLargeError
+            return message
+
+        return receive_counted
+
+
+def _host(value: str) -> str:
+    host = value.rsplit(":", 1)[0] if re.search(r":\d+$", value) else value
+    return host.lower()
+
+
+def _guarded(headers: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
+    kept = [pair for pair in headers if not pair[0].lower().startswith(b"access-control-")]
+    added = list(_HEADERS)
+    if "/file=" in path:  # somebody's picture or model: not for a shared cache
+        kept = [pair for pair in kept if pair[0].lower() != b"cache-control"]
+        added.append((b"cache-control", b"private, no-store"))
+    return kept + added
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

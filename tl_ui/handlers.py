@@ -1,0 +1,40 @@
+"""What stands between a button and the core: errors become sentences, and nothing else reaches the person."""
+
+import functools
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from tl_core.errors import TLError
+from tl_ui.words import DEFAULT, error_sentence, language_of, say
+
+log = logging.getLogger("transfer_lab.page")
+
+# Every event of the page: not part of a public API, no spinner over the whole page.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Following a run only waits; it must never make others wait.
+FOLLOW: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
+
+
+def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A `TLError` of a plain handler becomes its sentence in a toast; anything else one fixed sentence with a code."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: Any) -> Any:
+        request = next((arg for arg in args if isinstance(arg, gr.Request)), None)
+        language = language_of(request) if request is not None else DEFAULT
+        try:
+            return handler(*args)
+        except gr.Error:
+            raise
+        except TLError as error:
+            raise gr.Error(error_sentence(language, error), print_exception=False) from None
+        except Exception:
+            code = secrets.token_hex(2)
+            log.exception("bug %s in %s", code, handler.__name__)
+            raise gr.Error(say(language, "error.bug", code=code), print_exception=False) from None
+
+    return wrapped

@@ -1,0 +1,56 @@
+"""How the page looks: Gradio's theme variables, and the few styles our own figures need. Works in light and dark."""
+
+import gradio as gr
+
+THEME = gr.themes.Soft(
+    primary_hue="teal",
+    secondary_hue="teal",
+    neutral_hue="slate",
+    font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "sans-serif"],
+    font_mono=["ui-monospace", "Consolas", "monospace"],
+)
+
+CSS = """
+.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
+.tl-classes { list-style: none; padding: 0; margin: .5rem 0; }
+.tl-classes li { display: grid; grid-template-columns: minmax(6rem, 1fr) 2fr auto; gap: .75rem; align-items: center;
+  padding: .15rem 0; }
+.tl-name { overflow-wrap: anywhere; }
+.tl-bar { background: var(--border-color-primary); border-radius: 99px; height: .6rem; overflow: hidden; }
+.tl-bar i { display: block; height: 100%; background: var(--color-accent); border-radius: 99px; }
+.tl-count, .tl-quiet { color: var(--body-text-color-subdued); }
+.tl-message { border-radius: 8px; padding: .7rem 1rem; margin: .6rem 0; border: 1px solid var(--border-color-primary);
+  border-left-width: 5px; background: var(--background-fill-secondary); overflow-wrap: anywhere; }
+.tl-message.tl-good { border-left-color: #0d9488; }
+.tl-message.tl-info { border-left-color: #3b82f6; }
+.tl-message.tl-warn { border-left-color: #d97706; }
+.tl-message.tl-bad { border-left-color: #dc2626; }
+.tl-progress { height: .8rem; border-radius: 99px; overflow: hidden; background: var(--border-color-primary);
+  margin-top: .5rem; }
+.tl-progress div { height: 100%; background: var(--color-accent); border-radius: 99px; transition: width .4s; }
+.tl-progress-label { margin: .3rem 0 .8rem; font-variant-numeric: tabular-nums; }
+.tl-stages { list-style: none; padding: 0; margin: .5rem 0; }
+.tl-stages li { padding: .2rem 0 .2rem 1.8rem; position: relative; }
+.tl-stages li::before { content: "○"; position: absolute; left: .3rem; color: var(--body-text-color-subdued); }
+.tl-stages li.done::before { content: "✓"; color: #0d9488; font-weight: 700; }
+.tl-stages li.now::before { content: "●"; color: var(--color-accent); }
+.tl-stages li.now { font-weight: 600; }
+.tl-stages li.later { color: var(--body-text-color-subdued); }
+.tl-headline { font-size: 1.9rem; font-weight: 700; line-height: 1.2; margin: .2rem 0 .6rem; }
+.tl-scroll { overflow-x: auto; max-width: 100%; }
+.tl-confusion, .tl-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.tl-confusion th, .tl-table th, .tl-table td { padding: .3rem .6rem; text-align: left; font-weight: 500; }
+.tl-table tbody tr { border-top: 1px solid var(--border-color-primary); }
+.tl-confusion thead th span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 9rem; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+.tl-confusion tbody th { max-width: 10rem; overflow-wrap: anywhere; }
+.tl-confusion td { min-width: 2.6rem; height: 2.6rem; text-align: center; border: 2px solid var(--body-background-fill);
+  border-radius: 6px; background: var(--background-fill-secondary); }
+.tl-confusion td.hit { background: color-mix(in srgb, #14b8a6 calc(var(--share) * 75%), var(--background-fill-secondary)); }
+.tl-confusion td.miss { background: color-mix(in srgb, #f97316 calc(var(--share) * 85%), var(--background-fill-secondary)); }
+.tl-skipped summary { cursor: pointer; padding: .3rem 0; }
+.tl-skipped ul { max-height: 16rem; overflow: auto; overflow-wrap: anywhere; }
+@media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }
+@media (max-width: 480px) { .tl-headline { font-size: 1.5rem; }
+  .tl-classes li { grid-template-columns: minmax(5rem, 1fr) 1fr auto; } }
+"""

@@ -1,0 +1,240 @@
+"""What the page's buttons do, without any widget: keys held by the browser to folders on disk, and back.
+
+A browser remembers one key for its set of pictures and one for its run. Every call looks the folder up by the key, so
+whoever does not hold it finds nothing.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tl_core.data.imageset import FILE, RGB, ImageSet
+from tl_core.data.intake import decode_files, prepare
+from tl_core.data.pixels import PixelStore
+from tl_core.errors import TLError, plain
+from tl_core.evaluation.metrics import Evaluation
+from tl_core.events import Event, Failed
+from tl_core.jobs.runs import STOP, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.models.availability import best_local
+from tl_core.models.catalogue import Backbone, find
+from tl_core.settings import Settings
+from tl_core.training.plan import Machine, Plan, make_plan
+
+if TYPE_CHECKING:
+    from tl_core.bundle.predictor import Predictor
+
+SET, NAME = "set", "name.txt"
+_THUMB_SIDE = 160
+log = logging.getLogger("transfer_lab.page")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run: where its bundle is, how good it is, and how it was made."""
+
+    bundle: Path
+    evaluation: Evaluation
+    backbone: str
+
+
+class Workspace:
+    """All that one web process keeps: settings, and the predictors used last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # reading an upload
+
+    def take(self, upload: Path, name: str) -> str:
+        """Start reading `upload` in the background; gives the key of the new set."""
+        key = new_key()
+        folder = self._folder(self.settings.sets_dir, key)
+        folder.mkdir(parents=True)
+        own = folder / "upload"
+        # Not moved: two people who upload the same file share one upload of Gradio's.
+        try:
+            os.link(upload, own)
+        except OSError:
+            shutil.copyfile(upload, own)
+        (folder / NAME).write_text(plain(name), encoding="utf-8")
+        threading.Thread(target=self._read, args=(folder, own, name), name="reading", daemon=True).start()
+        return key
+
+    def _read(self, folder: Path, upload: Path, name: str) -> None:
+        events, stop = EventLog(folder), folder / STOP
+        try:
+            for event in prepare(upload, folder / SET, self.settings, name=name, should_stop=stop.exists):
+                events.append(event)
+        except TLError as error:
+            events.append(Failed.of(error))
+        except Exception:
+            log.exception("reading %s failed", folder.name)
+            events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+        finally:
+            upload.unlink(missing_ok=True)
+            if stop.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def cancel_reading(self, key: str) -> None:
+        folder = self._find(self.settings.sets_dir, key)
+        if folder is not None and not (folder / SET / FILE).exists():
+            (folder / STOP).touch()
+
+    def set_name(self, key: str) -> str | None:
+        """What the upload behind `key` was called; None when there is no such set."""
+        folder = self._find(self.settings.sets_dir, key)
+        with contextlib.suppress(OSError):
+            return None if folder is None else (folder / NAME).read_text(encoding="utf-8")
+        return None
+
+    def set_log(self, key: str) -> EventLog | None:
+        folder = self._find(self.settings.sets_dir, key)
+        return None if folder is None else EventLog(folder)
+
+    def images(self, key: str) -> ImageSet | None:
+        """The prepared set behind `key`, if it is there."""
+        folder = self._find(self.settings.sets_dir, key)
+        with contextlib.suppress(OSError, ValueError):
+            return None if folder is None else ImageSet.load(folder / SET)
+        return None
+
+    # training
+
+    def plan(self, images: ImageSet, backbone_id: str) -> tuple[Plan, Backbone]:
+        """What Start would do now, with the seconds it would take."""
+        made = make_plan(
+            backbone_id,
+            local=best_local(),
+            pictures=len(images.pictures),
+            classes=len(images.class_names),
+            seed=0,
+            machine=Machine(self.settings),
+        )
+        return made, find(made.backbone)
+
+    def start(self, set_key: str, backbone_id: str) -> str | None:
+        """Queue a run on the set; gives the run's key, or None when the set is gone."""
+        images = self.images(set_key)
+        if images is None:
+            return None
+        key = new_key()
+        made, _ = self.plan(images, backbone_id)
+        RunFolder.create(self.settings, key, Request(str(images.folder), made))
+        return key
+
+    def run(self, key: str) -> RunFolder | None:
+        folder = self._find(self.settings.runs_dir, key)
+        return None if folder is None else RunFolder(folder)
+
+    def ahead(self, run: RunFolder) -> int:
+        """Runs in the queue before `run`; 0 when it is next or being trained."""
+        waiting = [other.path for other in queued(self.settings)]
+        return waiting.index(run.path) if run.path in waiting else 0
+
+    def report(self, key: str) -> Report | None:
+        """The result of the run behind `key`, if it has one."""
+        folder = self._find(self.settings.runs_dir, key)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if folder is not None:
+                record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+                evaluation = Evaluation.from_dict(record["evaluation"])
+                return Report(folder / "bundle", evaluation, record["backbone"])
+        return None
+
+    # using
+
+    def predictor(self, bundle: Path) -> "Predictor":
+        """The predictor of a bundle, loaded once; the few used last are kept."""
+        from tl_core.bundle.predictor import Predictor
+
+        with self._lock:
+            if bundle not in self._predictors:
+                self._predictors[bundle] = Predictor(bundle)
+                while len(self._predictors) > 4:
+                    self._predictors.popitem(last=False)
+            self._predictors.move_to_end(bundle)
+            return self._predictors[bundle]
+
+    def warm_up(self) -> None:
+        """Import torch in the background, so that the first prediction does not wait for it."""
+
+        def load() -> None:
+            import torch
+
+            import tl_core.bundle.predictor  # noqa: F401
+
+            torch.set_num_threads(1)  # the page stays responsive; training has its own process
+
+        threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+    def decode(self, files: list[Path]) -> list[RGB | str]:
+        """Uploaded pictures, opened by the limited child: pixels, or the code of the reason why not."""
+        return decode_files(files, self.settings)
+
+    def export_path(self, name: str) -> Path:
+        """A fresh, unguessable place under the page's own download folder for a file called `name`."""
+        folder = self.web_dir / "exports" / new_key()
+        folder.mkdir(parents=True)
+        return folder / name
+
+    @property
+    def web_dir(self) -> Path:
+        """Where Gradio keeps uploads and what it serves."""
+        return self.settings.data_dir / "web"
+
+    def sweep_exports(self) -> None:
+        """Delete downloads older than a set is kept."""
+        limit = time.time() - self.settings.keep_hours * 3600
+        for folder in (self.web_dir / "exports").glob("*"):
+            if folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, parent: Path, key: str) -> Path:
+        folder = folder_of(parent, key)
+        assert folder is not None, "keys come from new_key"
+        return folder
+
+    def _find(self, parent: Path, key: object) -> Path | None:
+        folder = folder_of(parent, key) if isinstance(key, str) else None
+        return folder if folder is not None and folder.is_dir() else None
+
+
+def thumbnail(pixels: RGB) -> RGB:
+    """`pixels` small enough to send many of: at most 160 on the longer side, by averaging blocks of pixels."""
+    step = max(1, -(-max(pixels.shape[:2]) // _THUMB_SIDE))
+    height, width = (side // step * step for side in pixels.shape[:2])
+    if not height or not width:
+        return pixels[::step, ::step]
+    blocks = pixels[:height, :width].reshape(height // step, step, width // step, step, 3)
+    return blocks.mean(axis=(1, 3)).astype(np.uint8)
+
+
+def sample_pictures(images: ImageSet, most: int = 24) -> list[tuple[RGB, str]]:
+    """Some pictures of every class with the class's name, evenly: at most `most` unless there are more classes."""
+    store = PixelStore(images)
+    each = max(1, most // len(images.class_names))
+    chosen: dict[int, list[int]] = {}
+    for i, picture in enumerate(images.pictures):
+        if len(chosen.setdefault(picture.label, [])) < each:
+            chosen[picture.label].append(i)
+    indices = [i for label in sorted(chosen) for i in chosen[label]][: 2 * most]
+    return [(thumbnail(store[i]), images.class_names[images.pictures[i].label]) for i in indices]
+
+
+def follow_events(log_file: EventLog, seen: list[Event]) -> bool:
+    """Append what is new in the log to `seen`; whether there was anything."""
+    fresh = log_file.new()
+    seen += fresh
+    return bool(fresh)
