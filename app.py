@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 # Before Gradio is imported: it reads these once. Nobody's pictures, names or clicks are sent anywhere.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -28,7 +29,7 @@ from tl_ui.workspace import Workspace  # noqa: E402
 ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 
 
-def launch_settings(i18n: gr.I18n, *, host: str, port: int | None, open_browser: bool) -> dict[str, object]:
+def launch_settings(i18n: gr.I18n, *, host: str, port: int | None, open_browser: bool) -> dict[str, Any]:
     """How the page is served: nothing recorded in browsers, nothing open that the page does not use."""
     hosts = LOOPBACK | {name for name in (os.environ.get("SPACE_HOST"), *_extra_hosts()) if name}
     guard = GuardSettings(frozenset(hosts), max_upload=SETTINGS.max_upload + 1_000_000, trust_proxy=ON_SPACE)

@@ -39,9 +39,10 @@ def confusion(names: Sequence[str], matrix: Sequence[Sequence[int]], language: s
     rows = []
     for truth, (name, row) in enumerate(zip(names, matrix, strict=True)):
         support = max(1, sum(row))
+        kinds = ["hit" if truth == called else "miss" for called in range(len(row))]
         cells = "".join(
-            f'<td class="{"hit" if truth == called else "miss"}" style="--share:{count / support:.3f}">{count or ""}</td>'
-            for called, count in enumerate(row)
+            f'<td class="{kind}" style="--share:{count / support:.3f}">{count or ""}</td>'
+            for kind, count in zip(kinds, row, strict=True)
         )
         rows.append(f'<tr><th scope="row">{esc(name)}</th>{cells}</tr>')
     truth_word, called_word = say(language, "results.truth"), say(language, "results.called")
@@ -109,3 +110,8 @@ def message(kind: str, text: str) -> str:
     """A sentence in a box; `kind` is "info", "good", "warn" or "bad"."""
     role = "alert" if kind == "bad" else "status"
     return f'<div class="tl-message tl-{kind}" role="{role}">{esc(text)}</div>'
+
+
+def linked_message(kind: str, text: str, link: str) -> str:
+    """Like `message`, with `link` (HTML made by us) in the place of the NUL in `text`."""
+    return message(kind, text).replace("\0", link)

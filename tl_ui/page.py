@@ -1,24 +1,23 @@
 """The whole page: four steps, their Back and Next, and finding everything again after a reload."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from tl_core.models.availability import is_local
 from tl_core.models.catalogue import CATALOGUE
 from tl_core.settings import Settings
-from tl_ui.data_step import Memory, data_step
+from tl_ui.data_step import DataStep
 from tl_ui.handlers import FOLLOW, PRIVATE
-from tl_ui.results_step import results_step
-from tl_ui.train_step import train_step
-from tl_ui.use_step import use_step
+from tl_ui.results_step import ResultsStep
+from tl_ui.train_step import TrainStep
+from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, say, table
-from tl_ui.workspace import Workspace
+from tl_ui.workspace import Memory, Workspace
 
-# What the browser keeps: the keys of one's set and run, and the step one is at. Unguessable, and worth nothing on disk.
 EMPTY: Memory = {"set": "", "run": "", "step": 1}
-# A fixed secret and storage key, or the browser's memory would not survive a restart. It hides nothing and need not.
-_STORAGE = {"storage_key": "transfer-lab", "secret": "transfer-lab"}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
 # The names browsers send for the languages there are words for.
@@ -51,50 +50,54 @@ def _filled(language: str, settings: Settings) -> dict[str, str]:
 def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
     """The page, ready to be launched with the same `t` as `i18n`."""
     with gr.Blocks(title=say(DEFAULT, "app.title"), analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
-        memory = gr.BrowserState(EMPTY, **_STORAGE)
+        # Without a fixed key and secret the browser's memory would not survive a restart. It hides nothing and need not.
+        memory = gr.BrowserState(EMPTY, storage_key="transfer-lab", secret="transfer-lab")
         gr.Markdown(f"# {say(DEFAULT, 'app.title')}")
         gr.Markdown(t("app.lead"))
         with gr.Walkthrough(selected=1, elem_id="steps") as steps:
             with gr.Step(t("step.data"), id=1):
-                data = data_step(work, t, memory)
+                data = DataStep(work, t, memory)
             with gr.Step(t("step.train"), id=2):
-                training = train_step(work, t, memory)
+                training = TrainStep(work, t, memory)
             with gr.Step(t("step.results"), id=3):
-                results = results_step(work, t)
+                results = ResultsStep(work, t)
             with gr.Step(t("step.use"), id=4):
-                use = use_step(work, t, memory)
+                use = UseStep(work, t, memory)
 
-        estimate_in, estimate_out = training.estimate_io
-        moves: list[tuple[gr.Button, int]] = [
-            (data.to_next, 2),
-            (training.back, 1),
-            (training.to_next, 3),
-            (results.back, 2),
-            (results.to_next, 4),
-            (use.back, 3),
+        def on_train(event: Dependency) -> None:
+            event.then(training.estimate, [memory, training.backbone], training.estimated, **PRIVATE)
+            event.then(training.follow, memory, training.outputs, **FOLLOW)
+
+        def on_results(event: Dependency) -> None:
+            event.then(results.show, memory, results.outputs, **PRIVATE)
+
+        def on_use(event: Dependency) -> None:
+            event.then(use.show, memory, use.download, **PRIVATE)
+
+        def on_data(event: Dependency) -> None:
+            event.then(data.follow, memory, data.outputs, **FOLLOW)
+
+        moves: list[tuple[gr.Button, int, Callable[[Dependency], None] | None]] = [
+            (data.to_next, 2, on_train),
+            (training.back, 1, None),
+            (training.to_next, 3, on_results),
+            (results.back, 2, None),
+            (results.to_next, 4, on_use),
+            (use.back, 3, None),
         ]
-        for button, number in moves:
+        for button, number, on_arrival in moves:
             moved = button.click(_go_to(number), memory, [memory, steps], **PRIVATE)
-            if button is data.to_next:
-                moved.then(training.estimate, estimate_in, estimate_out, **PRIVATE)
-                moved.then(training.follow, memory, training.outputs, **FOLLOW)
-            elif button is training.to_next:
-                moved.then(results.show, memory, results.outputs, **PRIVATE)
-            elif button is results.to_next:
-                moved.then(use.show, memory, use.outputs, **PRIVATE)
-        restarted = use.start_over.click(lambda: (EMPTY, gr.Walkthrough(selected=1)), None, [memory, steps], **PRIVATE)
-        restarted.then(data.follow, memory, data.outputs, **FOLLOW)
+            if on_arrival is not None:
+                on_arrival(moved)
+        on_data(use.start_over.click(lambda: (EMPTY, gr.Walkthrough(selected=1)), None, [memory, steps], **PRIVATE))
 
         def restore(memory: Memory) -> tuple[Memory, Any]:
             step = _furthest(work, memory)
             return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
 
         found = page.load(restore, memory, [memory, steps], **PRIVATE)
-        found.then(data.follow, memory, data.outputs, **FOLLOW)
-        found.then(training.estimate, estimate_in, estimate_out, **PRIVATE)
-        found.then(training.follow, memory, training.outputs, **FOLLOW)
-        found.then(results.show, memory, results.outputs, **PRIVATE)
-        found.then(use.show, memory, use.outputs, **PRIVATE)
+        for arrive in (on_data, on_train, on_results, on_use):
+            arrive(found)
     return page
 
 

@@ -155,10 +155,11 @@ def failure(event: Failed, language: str) -> str:
 def headline(evaluation: Evaluation, language: str) -> str:
     """The score, what it means and how far to trust it, as HTML."""
     low, high = evaluation.interval
+    hundred = round(100 * evaluation.accuracy)
     support = [sum(row) for row in evaluation.confusion]
     commonest = evaluation.class_names[support.index(max(support))]
     blocks = [
-        f'<p class="tl-headline">{esc(say(language, "results.headline", hundred=round(100 * evaluation.accuracy)))}</p>',
+        f'<p class="tl-headline">{esc(say(language, "results.headline", hundred=hundred))}</p>',
         "<p>"
         + esc(
             say(

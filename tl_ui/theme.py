@@ -45,9 +45,15 @@ CSS = """
   text-overflow: ellipsis; white-space: nowrap; }
 .tl-confusion tbody th { max-width: 10rem; overflow-wrap: anywhere; }
 .tl-confusion td { min-width: 2.6rem; height: 2.6rem; text-align: center; border: 2px solid var(--body-background-fill);
-  border-radius: 6px; background: var(--background-fill-secondary); }
-.tl-confusion td.hit { background: color-mix(in srgb, #14b8a6 calc(var(--share) * 75%), var(--background-fill-secondary)); }
-.tl-confusion td.miss { background: color-mix(in srgb, #f97316 calc(var(--share) * 85%), var(--background-fill-secondary)); }
+  border-radius: 6px; }
+.tl-confusion td.hit { --tone: #14b8a6; }
+.tl-confusion td.miss { --tone: #f97316; }
+.tl-confusion td { background:
+  color-mix(in srgb, var(--tone) calc(var(--share) * 80%), var(--background-fill-secondary)); }
+#samples .grid-wrap, #mistakes .grid-wrap { max-height: none; height: auto; overflow: visible; }
+#samples .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
+#mistakes .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
+#samples .caption-label, #mistakes .caption-label { white-space: normal; max-width: 96%; overflow-wrap: anywhere; }
 .tl-skipped summary { cursor: pointer; padding: .3rem 0; }
 .tl-skipped ul { max-height: 16rem; overflow: auto; overflow-wrap: anywhere; }
 @media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,10 @@ from tl_core.settings import Settings
 from tl_core.training.plan import Machine, Plan, make_plan
 
 if TYPE_CHECKING:
-    from tl_core.bundle.predictor import Predictor
+    from tl_core.bundle.predictor import Prediction, Predictor
+
+# What the browser keeps: the keys of one's set and run, and the step one is at.
+Memory = dict[str, Any]
 
 SET, NAME = "set", "name.txt"
 _THUMB_SIDE = 160
@@ -183,7 +186,28 @@ class Workspace:
         """Uploaded pictures, opened by the limited child: pixels, or the code of the reason why not."""
         return decode_files(files, self.settings)
 
-    def export_path(self, name: str) -> Path:
+    def predict_files(self, bundle: Path, files: list[Path]) -> "tuple[tuple[str, ...], list[Prediction | str]]":
+        """The bundle's class names, and for each file its prediction or the code of the reason why there is none."""
+        predictor = self.predictor(bundle)
+        decoded, names = self.decode(files), predictor.info.class_names
+        found = iter(predictor.predict([d for d in decoded if not isinstance(d, str)], top_k=len(names)))
+        return names, [d if isinstance(d, str) else next(found) for d in decoded]
+
+    def export_csv(self, rows: "list[tuple[str, Prediction | str]]", class_names: tuple[str, ...]) -> Path:
+        """Predictions by file name as a CSV file to download."""
+        from tl_core.bundle.table import predictions_csv
+
+        path = self._export_path("predictions.csv")
+        path.write_text(predictions_csv(rows, class_names), encoding="utf-8")
+        return path
+
+    def export_bundle(self, bundle: Path) -> Path:
+        """The bundle as a zip to download."""
+        from tl_core.bundle.bundle import to_zip
+
+        return to_zip(bundle, self._export_path("my-classifier.zip"))
+
+    def _export_path(self, name: str) -> Path:
         """A fresh, unguessable place under the page's own download folder for a file called `name`."""
         folder = self.web_dir / "exports" / new_key()
         folder.mkdir(parents=True)
@@ -218,7 +242,8 @@ def thumbnail(pixels: RGB) -> RGB:
     if not height or not width:
         return pixels[::step, ::step]
     blocks = pixels[:height, :width].reshape(height // step, step, width // step, step, 3)
-    return blocks.mean(axis=(1, 3)).astype(np.uint8)
+    small: RGB = blocks.mean(axis=(1, 3)).astype(np.uint8)
+    return small
 
 
 def sample_pictures(images: ImageSet, most: int = 24) -> list[tuple[RGB, str]]:

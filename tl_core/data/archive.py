@@ -143,9 +143,10 @@ class Source:
                 name=self.path.name,
                 limit=f"{self.settings.max_unpacked / 1e9:.1f} GB",
             )
-        locked = 0
+        locked, encoding = 0, _name_encoding(entries)
         for entry in sorted(entries, key=lambda entry: entry.filename):
-            name = _entry_name(entry)
+            raw = _raw_name(entry)
+            name = entry.filename if raw is None else raw.decode(encoding)
             mode = entry.external_attr >> 16
             if entry.flag_bits & 0x1:
                 locked += 1
@@ -228,17 +229,25 @@ def _check_ranges(entries: list[zipfile.ZipInfo], path: Path) -> None:
         raise UnsafeArchiveError(name=path.name)
 
 
-def _entry_name(entry: zipfile.ZipInfo) -> str:
-    """The entry's name. Without the UTF-8 flag zipfile read it as cp437, which most zippers do not mean."""
-    if entry.flag_bits & 0x800:
-        return entry.filename
-    try:
-        raw = entry.filename.encode("cp437")
-    except UnicodeEncodeError:
-        return entry.filename
+def _name_encoding(entries: list[zipfile.ZipInfo]) -> str:
+    """How names without the UTF-8 flag are written: one encoding for the whole zip, or short names would mislead
+    (the Chinese "cat" in GBK is a valid "è" in UTF-8)."""
+    raw = [name for entry in entries if (name := _raw_name(entry)) is not None]
     for encoding in ("utf-8", "gbk", "shift_jis"):
         try:
-            return raw.decode(encoding)
+            for name in raw:
+                name.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return entry.filename
+        return encoding
+    return "cp437"
+
+
+def _raw_name(entry: zipfile.ZipInfo) -> bytes | None:
+    """The name's bytes where zipfile had to guess (it reads them as cp437); None where the zip says UTF-8."""
+    if entry.flag_bits & 0x800:
+        return None
+    try:
+        return entry.filename.encode("cp437")
+    except UnicodeEncodeError:  # an Info-ZIP Unicode extra field gave the name
+        return None

@@ -38,8 +38,8 @@ def interpret(names: Sequence[str]) -> dict[str, Place | None]:
     """The place of every path; None for a picture in no class folder."""
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
     pictures = [name for name in names if looks_like_picture(name)] or list(names)
-    wrapper = _shared_prefix([folders[name] for name in pictures])
     has_parts = any(PART_NAMES.get(_key(part)) == "train" for name in pictures for part in folders[name])
+    wrapper = _wrapper([folders[name] for name in pictures], has_parts)
     return {name: _place(folders[name], wrapper, has_parts) for name in names}
 
 
@@ -55,19 +55,23 @@ def _place(folders: tuple[str, ...], wrapper: tuple[str, ...], has_parts: bool) 
             above = [folder for folder in folders[:at] if folder not in wrapper]
             label = folders[at + 1] if len(folders) > at + 1 else above[-1] if above else None
             return Place(label, part) if label else None
-    if not folders:
+    if wrapper[: len(folders)] == folders:  # beside the classes, not in one
         return None
     below = folders[len(wrapper) :] if folders[: len(wrapper)] == wrapper else folders
-    return Place(below[0] if below else folders[-1], "")
+    return Place(below[0], "")
 
 
-def _shared_prefix(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
-    shared: list[str] = []
-    for level in zip(*paths, strict=False):
-        if len(set(level)) != 1 or _key(level[0]) in PART_NAMES:
-            break
-        shared.append(level[0])
-    return tuple(shared)
+def _wrapper(paths: list[tuple[str, ...]], has_parts: bool) -> tuple[str, ...]:
+    """The folders around all classes: as long as everything deeper is in one folder that has folders of its own."""
+    shared: tuple[str, ...] = ()
+    while True:
+        deeper = [path for path in paths if len(path) > len(shared)]
+        following = {path[len(shared)] for path in deeper}
+        if len(following) != 1 or not any(len(path) > len(shared) + 1 for path in deeper):
+            return shared
+        if has_parts and _key(next(iter(following))) in PART_NAMES:
+            return shared
+        shared += (following.pop(),)
 
 
 def _key(text: str) -> str:

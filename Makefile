@@ -1,0 +1,40 @@
+# `make app` and `make test` do all the set-up on a fresh machine; the rest is for developers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: app setup test check test-slow bench screenshots clean
+
+app: $(VENV)/.app
+	$(BIN)/python app.py --open
+
+setup: $(VENV)/.dev
+
+$(VENV)/.app: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: check
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench.quick_path
+
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tools.screenshots
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

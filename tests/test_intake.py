@@ -1,0 +1,341 @@
+"""Uploads as people make them, and as people with bad luck or bad intentions make them."""
+
+import os
+import signal
+import struct
+import subprocess
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import Zipper, encode, picture, shared
+from tl_core import errors
+from tl_core.data import intake
+from tl_core.data.imageset import ImageSet
+from tl_core.data.intake import decode_files, prepare
+from tl_core.data.pixels import PixelStore
+from tl_core.events import PicturesReady, Progress
+from tl_core.settings import Settings
+
+
+def refused(upload: Path, folder: Path, settings: Settings) -> str:
+    """The sentence an upload is refused with; nothing may stay behind."""
+    with pytest.raises(errors.IntakeError) as caught:
+        list(prepare(upload, folder, settings))
+    assert not folder.exists()
+    return str(caught.value)
+
+
+def test_a_zip_of_folders_becomes_a_set(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> None:
+    upload = make_zip(
+        {
+            "pets/class 10": 3,
+            "pets/class 2": 4,
+            "pets/class 2/upper.JPG": picture(50),
+            "pets/class 2/really-a-png.jpg": picture(51, ending="png"),
+            "pets/class 2/no-ending": picture(52),
+            "pets/class 2/notes.txt": b"not a picture",
+            "pets/class 10/empty.jpg": b"",
+            "pets/class 10/half.jpg": picture(53)[:900],
+            "pets/loose.jpg": picture(54),
+            "pets/class 10/inner.zip": b"PK\x03\x04",
+            "__MACOSX/pets/class 2/._1.jpg": b"junk",
+            "pets/class 2/.DS_Store": b"junk",
+            "pets/class 2/Thumbs.db": b"junk",
+        }
+    )
+    images = read_set(upload)
+    assert images.class_names == ("class 2", "class 10")
+    assert images.counts() == (7, 3)
+    assert {Path(s.name).name: s.reason for s in images.skipped} == {
+        "notes.txt": "not_a_picture",
+        "empty.jpg": "empty_file",
+        "half.jpg": "damaged",
+        "loose.jpg": "no_class_folder",
+        "inner.zip": "nested_archive",
+    }
+    assert images.ignored == 3
+    assert PixelStore(images)[0].dtype == np.uint8
+
+
+def test_real_official_splits_are_kept(read_set: Callable[[Path], ImageSet]) -> None:
+    images = read_set(shared("hymenoptera.zip"))
+    assert images.class_names == ("ants", "bees")
+    assert images.part_counts() == {"train": 244, "val": 153}
+    assert not images.skipped
+
+
+def test_a_folder_reads_like_its_zip(make_zip: Zipper, read_set: Any, tmp_path: Path) -> None:
+    upload = make_zip({"a": 3, "b": 3})
+    with zipfile.ZipFile(upload) as archive:
+        archive.extractall(tmp_path / "folder")
+    (tmp_path / "folder" / "a" / "link.jpg").symlink_to("/etc/passwd")
+    zipped, plain = read_set(upload, "one"), read_set(tmp_path / "folder", "two")
+    assert [p.name for p in zipped.pictures] == [p.name for p in plain.pictures]
+    assert all((PixelStore(zipped)[i] == PixelStore(plain)[i]).all() for i in range(6))
+    assert [s.reason for s in plain.skipped] == ["link"]
+
+
+def test_what_is_loaded_is_what_was_saved(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> None:
+    images = read_set(make_zip({"a": 2, "b": 2, "b/x.txt": b"x"}))
+    images.save()
+    assert ImageSet.load(images.folder) == images
+
+
+BAD = {
+    "text": (b"hello", "is not a zip file"),
+    "nothing": (b"", "is empty (0 bytes)"),
+    "seven": (b"7z\xbc\xaf\x27\x1c" + b"\0" * 90, "is a 7z archive"),
+    "rar": (b"Rar!\x1a\x07" + b"\0" * 90, "is a rar archive"),
+    "gzip": (b"\x1f\x8b" + b"\0" * 90, "is a gzip archive"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_zip_is_called_by_its_name(kind: str, tmp_path: Path, settings: Settings) -> None:
+    content, sentence = BAD[kind]
+    upload = tmp_path / "upload.zip"
+    upload.write_bytes(content)
+    assert sentence in refused(upload, tmp_path / "set", settings)
+
+
+def test_an_empty_zip_has_its_own_sentence(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    assert refused(make_zip({}), tmp_path / "set", settings) == (
+        "“pictures.zip” holds no pictures. Put your pictures in folders, one folder for each class, and zip those folders."
+    )
+
+
+def test_a_zip_cut_in_half_is_called_incomplete(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    upload = make_zip({"a": 5, "b": 5})
+    upload.write_bytes(upload.read_bytes()[: upload.stat().st_size // 2])
+    assert "is incomplete" in refused(upload, tmp_path / "set", settings)
+
+
+def test_one_class_is_named(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    assert refused(make_zip({"pets/cats": 5}), tmp_path / "set", settings) == (
+        "Found one class only: “cats”. At least two are needed, so that there is something to tell apart. "
+        "Add a folder with pictures of something else and zip both."
+    )
+
+
+def test_a_class_with_one_picture_is_named(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    assert "Class “dogs” has 1 usable picture(s)" in refused(
+        make_zip({"cats": 5, "dogs": 1}), tmp_path / "set", settings
+    )
+
+
+def test_copies_of_one_picture_count_once(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    same = picture(1)
+    upload = make_zip({"cats": 5, "dogs/1.jpg": same, "dogs/2.jpg": same, "dogs/3.jpg": same})
+    assert "Class “dogs” has 1 usable picture(s)" in refused(upload, tmp_path / "set", settings)
+
+
+def test_a_class_whose_pictures_all_fail_is_not_dropped_in_silence(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    upload = make_zip({"cats": 5, "dogs": 5, "birds/1.jpg": picture(1)[:700], "birds/2.jpg": picture(2)[:700]})
+    assert "Class “birds” has 0 usable picture(s)" in refused(upload, tmp_path / "set", settings)
+
+
+def test_only_unreadable_pictures(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    upload = make_zip({"a/1.jpg": picture(1)[:700], "b/2.jpg": picture(2)[:700]})
+    assert "None of the 2 pictures" in refused(upload, tmp_path / "set", settings)
+
+
+def test_only_empty_pictures(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    assert "holds no pictures" in refused(make_zip({"a/1.jpg": b"", "b/2.jpg": b""}), tmp_path / "set", settings)
+
+
+def test_a_password_is_noticed(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    upload = make_zip({"a/1.jpg": picture(1), "b/1.jpg": picture(2)})
+    data = bytearray(upload.read_bytes())
+    for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = 0
+        while (start := data.find(magic, start)) >= 0:
+            data[start + at] |= 1
+            start += 4
+    upload.write_bytes(data)
+    assert "is protected by a password" in refused(upload, tmp_path / "set", settings)
+
+
+def _overlapping(path: Path, entries: int = 200) -> Path:
+    """Many central entries that share one local file (Fifield's full overlap; SECURITY 5.1, case 2)."""
+    body = zlib.compress(b"\0" * 5_000_000, 9)[2:-4]
+    name = b"a/x.png"
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(body), 5_000_000, len(name), 0) + name + body
+    central = b""
+    for i in range(entries):
+        entry = b"a/%04d.png" % i
+        central += struct.pack(
+            "<4sHHHHHHIIIHHHHHII", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, len(body), 5_000_000, len(entry), 0, 0, 0, 0, 0, 0
+        )
+        central += entry
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, entries, entries, len(central), len(local), 0)
+    path.write_bytes(local + central + end)
+    return path
+
+
+def test_case_2_overlapping_entries_are_refused_unread(tmp_path: Path, settings: Settings) -> None:
+    assert "entries that overlap" in refused(_overlapping(tmp_path / "bomb.zip"), tmp_path / "set", settings)
+
+
+def test_case_6_declared_size_over_the_limit_names_both_numbers(
+    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TL_MAX_UNPACKED", "10000")
+    sentence = refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", settings)
+    assert "at most 0.0 GB" in sentence
+
+
+def test_case_10_too_many_entries(
+    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TL_MAX_ENTRIES", "9")
+    assert "Found 10 files" in refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", settings)
+
+
+def test_case_11_names_that_lead_elsewhere_are_listed_and_never_written(
+    make_zip: Zipper, read_set: Any, tmp_path: Path
+) -> None:
+    names = ["../../evil.jpg", "a/../../evil.jpg", "C:/evil.jpg", "..\\..\\evil.jpg"]
+    images = read_set(make_zip({"a": 3, "b": 3, **{name: picture(9) for name in names}}))
+    assert {s.reason for s in images.skipped} == {"name_unusable"}
+    assert not list(tmp_path.parent.glob("**/evil*"))
+
+
+def test_case_12_backslashes_are_folders(make_zip: Zipper, read_set: Any) -> None:
+    content = {f"{label}\\{i}.jpg": picture(i, shape=shape) for label, shape in (("cats", "star"), ("dogs", "circle")) for i in range(3)}
+    assert read_set(make_zip(content)).class_names == ("cats", "dogs")
+
+
+def test_case_13_links_inside_a_zip_are_skipped(make_zip: Zipper, read_set: Any) -> None:
+    upload = make_zip({"a": 3, "b": 3})
+    with zipfile.ZipFile(upload, "a") as archive:
+        link = zipfile.ZipInfo("a/link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    assert [s.reason for s in read_set(upload).skipped] == ["link"]
+
+
+def test_case_20_gbk_names_without_a_flag_are_read(make_zip: Zipper, read_set: Any) -> None:
+    upload = make_zip({"\u732b" * 2: 3, "\u72d7" * 2: 3})
+    path = upload.with_name("gbk.zip")
+    with zipfile.ZipFile(upload) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename.encode("gbk").decode("cp437"), old.read(entry))
+    images = read_set(_with_raw_names(path))
+    assert images.class_names == ("\u72d7\u72d7", "\u732b\u732b")
+
+
+def _with_raw_names(path: Path) -> Path:
+    """The zip with every name as the cp437 bytes of its text, and no UTF-8 flag: what old Chinese zippers write."""
+    with zipfile.ZipFile(path) as archive:
+        files = [(entry.filename.encode("cp437"), archive.read(entry)) for entry in archive.infolist()]
+    out, central = b"", b""
+    for name, data in files:
+        crc = zlib.crc32(data)
+        common = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0)
+        central += b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, len(out)) + name
+        out += b"PK\3\4" + common + name + data
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, len(files), len(files), len(central), len(out), 0)
+    raw = path.with_name("raw.zip")
+    raw.write_bytes(out + central + end)
+    return raw
+
+
+def test_case_31_a_wrong_checksum_costs_one_picture(make_zip: Zipper, read_set: Any) -> None:
+    upload = make_zip({"a": 4, "b": 4})
+    data = bytearray(upload.read_bytes())
+    at = data.find(picture(2, shape="circle")) + 500
+    data[at] ^= 0xFF
+    upload.write_bytes(data)
+    images = read_set(upload)
+    assert len(images.pictures) == 7
+    assert [s.reason for s in images.skipped] == ["damaged"]
+
+
+def test_case_41_a_decompression_bomb_is_skipped_by_its_header(make_zip: Zipper, read_set: Any) -> None:
+    from PIL import Image
+
+    bomb = encode(Image.new("1", (13_000, 13_000)), "png")
+    assert len(bomb) < 100_000
+    images = read_set(make_zip({"a": 3, "b": 3, "a/bomb.png": bomb}))
+    assert [s.reason for s in images.skipped] == ["too_many_pixels"]
+
+
+def test_case_44_a_killed_child_costs_nothing_that_was_read(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    upload = make_zip({"a": 150, "b": 150})
+    killed = False
+    for event in prepare(upload, tmp_path / "set", settings):
+        if isinstance(event, Progress) and not killed and event.done < event.total:
+            found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "decoder_process"], capture_output=True, text=True)
+            for pid in found.stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
+                killed = True
+    assert killed
+    images = ImageSet.load(tmp_path / "set")
+    assert len(images.pictures) + len(images.skipped) == 300
+    assert len(images.skipped) <= 1
+    # the pixels after the break are those of the right pictures
+    with zipfile.ZipFile(upload) as archive:
+        (tmp_path / "last.jpg").write_bytes(archive.read(images.pictures[-1].name))
+    assert (decode_files([tmp_path / "last.jpg"], settings)[0] == PixelStore(images)[len(images.pictures) - 1]).all()
+
+
+def test_case_44_a_picture_that_kills_every_child_is_named_and_left_out(
+    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = intake._child_lines
+
+    def dies_at_two(job: dict[str, Any], *rest: Any) -> Any:
+        for line in real(job, *rest):
+            if line.get("n") == 2 and 2 not in job["blamed"]:
+                return
+            yield line
+
+    monkeypatch.setattr(intake, "_child_lines", dies_at_two)
+    list(prepare(make_zip({"a": 4, "b": 4}), tmp_path / "set", settings))
+    images = ImageSet.load(tmp_path / "set")
+    assert [(Path(s.name).name, s.reason) for s in images.skipped] == [("002.jpg", "crashed")]
+    assert len(images.pictures) == 7
+
+
+def test_stopping_leaves_nothing(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    events = list(prepare(make_zip({"a": 50, "b": 50}), tmp_path / "set", settings, should_stop=lambda: True))
+    assert not any(isinstance(event, PicturesReady) for event in events)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_written(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    full = replace(settings, free_disk_reserve=10**18)
+    assert "The disk of this machine is full" in refused(make_zip({"a": 2, "b": 2}), tmp_path / "set", full)
+
+
+def test_loose_files_are_decoded_in_order_with_reasons(tmp_path: Path, settings: Settings) -> None:
+    contents = [picture(1), b"", b"text", picture(2)[:800], picture(3, ending="png")]
+    files = []
+    for number, content in enumerate(contents):
+        files.append(tmp_path / f"file {number}")
+        files[-1].write_bytes(content)
+    results = decode_files(files, settings)
+    assert [r if isinstance(r, str) else "ok" for r in results] == ["ok", "empty_file", "not_a_picture", "damaged", "ok"]
+    assert not list((settings.data_dir / "scratch").glob("*"))
+
+
+def test_hostile_files_of_the_shared_collection_never_break_the_reading(tmp_path: Path, settings: Settings) -> None:
+    with zipfile.ZipFile(shared("nasty.zip")) as archive:
+        archive.extractall(tmp_path / "nasty")
+    files = sorted(path for path in (tmp_path / "nasty").rglob("*") if path.is_file())
+    results = decode_files(files, settings)
+    assert len(results) == len(files)
+    read = [r for r in results if not isinstance(r, str)]
+    assert len(read) > 50 and all(r.ndim == 3 and r.shape[2] == 3 for r in read)
+    assert not any(isinstance(r, str) and r == "crashed" for r in results)
