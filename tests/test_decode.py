@@ -93,7 +93,9 @@ def test_case_50_other_modes_become_rgb(mode: str) -> None:
 
 def test_case_50_a_cmyk_jpeg_has_the_colours_pillow_gives_it() -> None:
     data = encode(quadrants().convert("CMYK"), "jpg", quality=95)
-    assert np.abs(decode(data, SETTINGS).astype(int) - np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).max() <= 2
+    assert (
+        np.abs(decode(data, SETTINGS).astype(int) - np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).max() <= 2
+    )
 
 
 def test_case_47_animations_give_their_first_frame() -> None:

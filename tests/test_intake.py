@@ -210,7 +210,11 @@ def test_case_11_names_that_lead_elsewhere_are_listed_and_never_written(
 
 
 def test_case_12_backslashes_are_folders(make_zip: Zipper, read_set: Any) -> None:
-    content = {f"{label}\\{i}.jpg": picture(i, shape=shape) for label, shape in (("cats", "star"), ("dogs", "circle")) for i in range(3)}
+    content = {
+        f"{label}\\{i}.jpg": picture(i, shape=shape)
+        for label, shape in (("cats", "star"), ("dogs", "circle"))
+        for i in range(3)
+    }
     assert read_set(make_zip(content)).class_names == ("cats", "dogs")
 
 
@@ -276,7 +280,9 @@ def test_case_44_a_killed_child_costs_nothing_that_was_read(
     killed = False
     for event in prepare(upload, tmp_path / "set", settings):
         if isinstance(event, Progress) and not killed and event.done < event.total:
-            found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "decoder_process"], capture_output=True, text=True)
+            found = subprocess.run(
+                ["pgrep", "-P", str(os.getpid()), "-f", "decoder_process"], capture_output=True, text=True
+            )
             for pid in found.stdout.split():
                 os.kill(int(pid), signal.SIGKILL)
                 killed = True
@@ -326,7 +332,13 @@ def test_loose_files_are_decoded_in_order_with_reasons(tmp_path: Path, settings:
         files.append(tmp_path / f"file {number}")
         files[-1].write_bytes(content)
     results = decode_files(files, settings)
-    assert [r if isinstance(r, str) else "ok" for r in results] == ["ok", "empty_file", "not_a_picture", "damaged", "ok"]
+    assert [r if isinstance(r, str) else "ok" for r in results] == [
+        "ok",
+        "empty_file",
+        "not_a_picture",
+        "damaged",
+        "ok",
+    ]
     assert not list((settings.data_dir / "scratch").glob("*"))
 
 

@@ -24,7 +24,10 @@ from tl_core.data.layout import Place, interpret, merge_labels, natural_order
         # a note beside the wrapper folder does not hide it
         (["README.md", "pets/cats/1.jpg", "pets/dogs/1.jpg"], {"pets/cats/1.jpg": ("cats", ""), "README.md": None}),
         # loose pictures are in no class, and do not make the folder around the classes one
-        (["w/p/a/1.jpg", "w/p/b/1.jpg", "w/1.jpg", "2.jpg"], {"w/p/a/1.jpg": ("a", ""), "w/1.jpg": None, "2.jpg": None}),
+        (
+            ["w/p/a/1.jpg", "w/p/b/1.jpg", "w/1.jpg", "2.jpg"],
+            {"w/p/a/1.jpg": ("a", ""), "w/1.jpg": None, "2.jpg": None},
+        ),
         (["test/a/1.jpg", "test/b/1.jpg"], {"test/a/1.jpg": ("a", "")}),
         (["1.jpg", "cats/1.jpg"], {"1.jpg": None, "cats/1.jpg": ("cats", "")}),
         (["train/1.jpg", "train/cats/1.jpg"], {"train/1.jpg": None}),

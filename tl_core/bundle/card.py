@@ -5,6 +5,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from tl_core.errors import plain
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.models.catalogue import Backbone
 
@@ -63,4 +64,5 @@ transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pre
 
 def markdown_text(text: str) -> str:
     """`text` from a stranger as literal Markdown: nothing in it becomes a tag, a link, an image or a table cell."""
-    return "".join(f"&#{ord(c)};" if c in "&<>|`[](){}*_#!~$\\:" else c for c in text)
+    line = plain(text, 200)
+    return "".join(f"&#{ord(c)};" if c in "&<>|`[](){}*_#!~$\\:" else c for c in line)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from tl_core.data.imageset import ImageSet
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Progress
 from tl_core.jobs.runs import EventLog, RunFolder, all_runs, queued
@@ -46,7 +47,6 @@ def main() -> None:
 
 def work(run: RunFolder, settings: Settings) -> None:
     """Train one claimed run, every event into its log; an error becomes its last event."""
-    from tl_core.data.imageset import ImageSet
     from tl_core.training.run import train
 
     events, started = EventLog(run.path), time.monotonic()
@@ -55,7 +55,7 @@ def work(run: RunFolder, settings: Settings) -> None:
         if attempt > MAX_ATTEMPTS:
             raise TrainingCrashedError(times=MAX_ATTEMPTS)
         request = run.request()
-        images = ImageSet.load(Path(request.set_folder))
+        images = _load_set(Path(request.set_folder))
         written = 0.0
         for event in train(images, run.path, plan=request.plan, settings=settings, should_stop=run.stop_asked):
             now = time.monotonic()
@@ -65,13 +65,19 @@ def work(run: RunFolder, settings: Settings) -> None:
             events.append(event)
     except TLError as error:
         events.append(Failed.of(error))
-    except FileNotFoundError:  # the owner deleted the set or the run meanwhile
-        if run.path.exists():
-            events.append(Failed.of(NothingTrainedError()))
     except Exception:
+        if not run.path.exists():  # its owner deleted it meanwhile
+            return
         log.exception("run %s failed", run.path.name)
         events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
     log.info("run %s over after %.1f s", run.path.name, time.monotonic() - started)
+
+
+def _load_set(folder: Path) -> ImageSet:
+    try:
+        return ImageSet.load(folder)
+    except FileNotFoundError as error:  # its owner deleted it while the run was waiting
+        raise NothingTrainedError from error
 
 
 def _count_attempt(run: RunFolder) -> int:

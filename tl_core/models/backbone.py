@@ -5,6 +5,7 @@ network by torchvision's own loader (which checks the hash in the file's name); 
 and the caller says what it does instead. Pickled files are only read with `weights_only`.
 """
 
+import pickle
 import socket
 import urllib.error
 import urllib.request
@@ -73,7 +74,7 @@ def _torchvision_state(row: Backbone, timeout: float) -> dict[str, Tensor]:
         with _socket_timeout(_DOWNLOAD_STALL_SECONDS):
             # Once cached this opens the file only; `check_hash` guards the download.
             state: dict[str, Tensor] = _weights(row).get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # network gone half-way, or the hash is wrong
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # cut off, wrong hash, or no weights
         raise WeightsUnavailableError(title=row.title) from error
     return state
 

@@ -89,8 +89,8 @@ class FeatureCache:
 
 
 def interleaved(labels: Sequence[int], seed: int) -> list[int]:
-    """Every index once, in an order that brings all classes early: whoever stops half-way has something of each."""
-    rng = np.random.default_rng(seed)
+    """Every index once, all labels in proportion from the start: whoever stops half-way has something of each."""
+    rng = np.random.default_rng((seed, 1))  # a stream of its own: the split draws from (seed)
     keys = np.empty(len(labels))
     labels_array = np.asarray(labels)
     for label in np.unique(labels_array):

@@ -91,7 +91,7 @@ def train(
     yield clock.done("backbone")
 
     seen = _Seen([], np.empty((0, row.width), dtype=np.float32), stopped=False)
-    yield from _see(images, row, trunk.to(chosen.name), chosen.name, plan, settings, clock, seen, should_stop)
+    yield from _see(images, row, trunk.to(chosen.name), chosen.name, plan, parts, settings, clock, seen, should_stop)
     if seen.stopped:
         total = len(images.pictures)
         text = f"Stopped early: the model was made from {len(seen.indices)} of {total} pictures."
@@ -164,12 +164,14 @@ def _see(
     trunk: nn.Module,
     device: str,
     plan: Plan,
+    parts: Split,
     settings: Settings,
     clock: _Clock,
     seen: _Seen,
     should_stop: Callable[[], bool],
 ) -> Iterator[Event]:
-    """Fill `seen` with features: from the set's cache, or by one pass over the pictures, all classes mixed."""
+    """Fill `seen` with features: from the set's cache, or by one pass over the pictures, with classes and both
+    sides of the split mixed, so that stopping early leaves something of everything."""
     total, classes = len(images.pictures), len(images.class_names)
     cache = FeatureCache(images, row.id, trunk, row.preprocessing)
     cached = cache.load()
@@ -177,7 +179,9 @@ def _see(
         seen.indices, seen.features = list(range(total)), cached
         yield Progress("features", total, total, None)
         return
-    order = interleaved([picture.label for picture in images.pictures], plan.seed)
+    tested = set(parts.test)
+    strata = [2 * picture.label + (i in tested) for i, picture in enumerate(images.pictures)]
+    order = interleaved(strata, plan.seed)
     rest = seconds_needed(row, pictures=total, classes=classes, speed=float("inf"))
     features = np.empty((total, row.width), dtype=np.float32)
     done = 0

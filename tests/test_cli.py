@@ -1,0 +1,117 @@
+"""The command line as a person types it: real processes, exit statuses, one sentence for a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Zipper, picture, shared
+
+ROOT = Path(__file__).parents[1]
+
+
+def cli(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tl_core", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def last_json(result: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_inspect_says_what_was_understood(make_zip: Zipper) -> None:
+    result = cli("inspect", make_zip({"cats": 12, "dogs": 11, "dogs/notes.txt": b"x"}), "--json")
+    assert "23 pictures in 2 classes" in result.stdout
+    assert "dogs/notes.txt: not a picture of a kind that can be read" in result.stdout
+    assert last_json(result)["classes"] == {"cats": 12, "dogs": 11}
+
+
+def test_train_then_predict(make_zip: Zipper, tmp_path: Path) -> None:
+    upload = make_zip({"star": 25, "circle": 25})
+    record = last_json(cli("train", upload, "--out", tmp_path / "out", "--json"))
+    assert record["images"] == 50 and record["backbone"] == "embedded" and record["skipped"] == []
+    assert record["interval"][0] <= record["accuracy"] <= record["interval"][1]
+    assert set(record["seconds"]) >= {"backbone", "features", "solving", "saving"}
+    assert Path(record["bundle"]) == tmp_path / "out" / "bundle"
+
+    (tmp_path / "star.jpg").write_bytes(picture(500, shape="star"))
+    (tmp_path / "=1+1.txt").write_bytes(b"no picture")
+    files = [tmp_path / "star.jpg", tmp_path / "=1+1.txt"]
+    answers = last_json(cli("predict", record["bundle"], *files, "--csv", tmp_path / "a.csv", "--json"))["predictions"]
+    assert answers[0]["label"] == "star" and 0.5 < answers[0]["confidence"] <= 1
+    assert sum(answers[0]["ranking"].values()) == pytest.approx(1, abs=1e-5)
+    assert answers[1]["problem"] == "not a picture of a kind that can be read"
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8-sig").count("\n") == 3
+
+
+def test_doctor_knows_this_machine() -> None:
+    record = last_json(cli("doctor", "--json"))
+    assert record["pictures a second (built-in backbone)"] > 1
+    assert any(line.startswith("embedded:") for line in record["backbones"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "nowhere.zip", "--out", "OUT"], "no file or folder “nowhere.zip”"),
+        (["train", "ZIP", "--out", "OUT", "--backbone", "resnet1"], "Did you mean “resnet18”"),
+        (["train", "ZIP", "--out", "OUT", "--device", "tpu"], "--device: found tpu"),
+        (["predict", "nowhere", "app.py"], "is not a model made here"),
+        (["predict", "tests", "nowhere.jpg"], "no file “nowhere.jpg”"),
+        (["inspect", "app.py"], "“app.py” is not a zip file"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_two(
+    arguments: list[str], sentence: str, make_zip: Zipper, tmp_path: Path
+) -> None:
+    upload = make_zip({"a": 3, "b": 3})
+    result = cli(*[{"ZIP": str(upload), "OUT": str(tmp_path / "out")}.get(a, a) for a in arguments])
+    assert result.returncode == 2
+    assert sentence in result.stderr and "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_keeps_what_was_learned(make_zip: Zipper, tmp_path: Path) -> None:
+    upload = make_zip({"star": 700, "circle": 700})
+    command = [sys.executable, "-m", "tl_core", "train", str(upload), "--out", str(tmp_path / "out"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    while not (tmp_path / "out" / "set" / "source.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    # Reading is over; the pass over 1,400 pictures takes seconds. Interrupt it once it is under way.
+    time.sleep(6.5 if os.environ.get("CI") else 5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    if process.returncode == 2:  # so early that nothing had been seen: said so
+        assert "stopped before there was anything to keep" in err
+        return
+    record = json.loads(out.splitlines()[-1])
+    assert record["reason"] in ("stopped", "completed")
+    assert (tmp_path / "out" / "bundle" / "model.safetensors").exists()
+
+
+def test_ants_and_bees_within_the_time_and_memory_promised(tmp_path: Path) -> None:
+    upload = shared("hymenoptera.zip")
+    code = (
+        "import resource, subprocess, sys, time; t = time.monotonic(); "
+        "subprocess.run([sys.executable, '-m', 'tl_core', 'train', *sys.argv[1:]], check=True, "
+        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        "print(time.monotonic() - t, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(upload), "--out", str(tmp_path / "out"), "--json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    seconds, kilobytes = map(float, result.stdout.split())
+    assert seconds < 20 and kilobytes < 3_000_000

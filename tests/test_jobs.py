@@ -1,0 +1,146 @@
+"""Runs outlive what started them: real workers, killed for real."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Zipper
+from tl_core.bundle.bundle import load
+from tl_core.data.imageset import ImageSet
+from tl_core.events import Event, Failed, Finished, Progress, Started
+from tl_core.jobs import runs
+from tl_core.jobs.runs import EventLog, Request, RunFolder, folder_of, new_key, queued, sweep
+from tl_core.jobs.supervisor import WorkerSupervisor
+from tl_core.jobs.worker import ATTEMPTS, MAX_ATTEMPTS, work
+from tl_core.settings import Settings
+from tl_core.training.plan import Plan
+
+PLAN = Plan("embedded", "auto", "quick", 0, 1.0)
+
+
+@pytest.fixture
+def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
+    return read_set(make_zip({"star": 150, "circle": 150}))
+
+
+@pytest.fixture
+def worker(settings: Settings) -> Iterator[WorkerSupervisor]:
+    supervisor = WorkerSupervisor(settings)
+    yield supervisor
+    supervisor.close()
+
+
+def wait_for(run: RunFolder, wanted: Callable[[list[Event]], Any], seconds: float = 90) -> list[Event]:
+    log, seen, end = EventLog(run.path), [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        seen += log.new()
+        if wanted(seen):
+            return seen
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s; saw {seen[-3:]}")
+
+
+def finished(events: list[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], Finished | Failed)
+
+
+def test_a_queued_run_is_trained_in_a_process_without_secrets(
+    images: ImageSet, settings: Settings, worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_hosthosthost")
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert [r.path for r in queued(settings)] == [run.path]
+    worker.start()
+    events = wait_for(run, finished)
+    assert isinstance(events[-1], Finished)
+    load(run.path / "bundle")
+    assert queued(settings) == [] and run.over()
+    assert b"hf_hosthosthost" not in Path(f"/proc/{worker.pid}/environ").read_bytes()
+
+
+def test_case_114_a_killed_worker_is_replaced_and_the_run_goes_on(
+    images: ImageSet, settings: Settings, worker: WorkerSupervisor
+) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    worker.start()
+    wait_for(run, lambda seen: any(isinstance(e, Progress) for e in seen))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    events = wait_for(run, finished)
+    assert isinstance(events[-1], Finished)
+    assert sum(isinstance(e, Started) for e in events) == 2
+    load(run.path / "bundle")
+
+
+def test_a_run_that_kills_every_worker_is_given_up_with_a_sentence(images: ImageSet, settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    (run.path / ATTEMPTS).write_text("x" * MAX_ATTEMPTS)
+    work(run, settings)
+    last = EventLog(run.path).new()[-1]
+    assert isinstance(last, Failed) and last.code == "training_crashed"
+    assert "ended unexpectedly 3 times" in last.text
+
+
+def test_stop_is_a_file_and_keeps_the_best(images: ImageSet, settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    run.ask_to_stop()
+    work(run, settings)
+    last = EventLog(run.path).new()[-1]
+    assert isinstance(last, Finished) and last.reason == "stopped"
+
+
+def test_a_bug_is_one_fixed_sentence(images: ImageSet, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    monkeypatch.setattr("tl_core.training.run.train", lambda *a, **k: 1 / 0)
+    work(run, settings)
+    last = EventLog(run.path).new()[-1]
+    assert isinstance(last, Failed) and last.code == "bug" and "division" not in last.text
+
+
+def test_a_set_deleted_meanwhile_ends_the_run_in_words(settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request("/nowhere", PLAN))
+    work(run, settings)
+    assert isinstance(EventLog(run.path).new()[-1], Failed)
+
+
+def test_only_one_process_gets_a_run(images: ImageSet, settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert [run.claim() for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("key", ["", "x", "../../../etc", "a" * 21, "a" * 23, "a/" * 11, None, 5, ["a" * 22]])
+def test_case_90_what_is_no_key_finds_no_folder(key: Any, settings: Settings) -> None:
+    assert folder_of(settings.runs_dir, key) is None
+
+
+def test_case_93_keys_are_long_random_and_not_on_disk(images: ImageSet, settings: Settings) -> None:
+    key = new_key()
+    run = RunFolder.create(settings, key, Request(str(images.folder), PLAN))
+    assert len({new_key() for _ in range(1000)}) == 1000
+    assert key not in str(run.path)
+    assert not any(key.encode() in file.read_bytes() for file in run.path.rglob("*") if file.is_file())
+
+
+def test_a_half_written_event_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    log, event = EventLog(tmp_path), Progress("features", 1, 2, 0.5)
+    EventLog(tmp_path).append(event)
+    with (tmp_path / runs.EVENTS).open("a") as out:
+        out.write('{"kind":"Prog')
+        out.flush()
+        assert log.new() == [event]
+        out.write('ress","stage":"features","done":2,"total":2,"seconds_left":null}\n')
+    assert log.new() == [Progress("features", 2, 2, None)]
+
+
+def test_old_things_are_swept_and_new_ones_kept(images: ImageSet, settings: Settings) -> None:
+    old = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    new = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    past = time.time() - settings.keep_hours * 3600 - 60
+    os.utime(old.path, (past, past))
+    assert sweep(settings) == 1
+    assert not old.path.exists() and new.path.exists()

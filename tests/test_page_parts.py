@@ -1,0 +1,143 @@
+"""What the page shows, without a browser: pure functions of events, and no name that becomes markup."""
+
+import json
+import re
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl_core import errors, wording
+from tl_core.data.imageset import ImageSet, Picture, Remark, Skipped
+from tl_core.evaluation.metrics import evaluate
+from tl_core.events import Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
+from tl_ui import figures, panel, words
+
+HOSTILE = "<img src=x onerror=alert(1)> & \"'{{7*7}}"
+STARTED = Started(100, 2, "embedded", "cpu", 12.0)
+
+
+def test_reading_goes_from_progress_to_ready() -> None:
+    start = panel.reading([], "a.zip", "en")
+    half = panel.reading([Progress("reading", 50, 100, 3.0)], "a.zip", "en")
+    assert start.running and half.running and 'aria-valuenow="50"' in half.html and "about 3 s left" in half.html
+    done = panel.reading([Progress("reading", 100, 100, 0.0), PicturesReady("x", 100, 2, 0)], "a.zip", "en")
+    assert done.ready and not done.running
+
+
+def test_a_refusal_is_a_sentence_and_no_markup() -> None:
+    failed = Failed.of(errors.OneClassError(label=HOSTILE))
+    shown = panel.reading([failed], "a.zip", "en")
+    assert not shown.running and not shown.ready
+    assert "Found one class only" in shown.html and "<img" not in shown.html
+
+
+def test_training_tells_what_is_done_and_what_is_next() -> None:
+    waiting = panel.training([], "en")
+    assert waiting.running and "to get ready" in waiting.html
+    assert "2 training run(s) before yours" in panel.training([], "en", ahead=2).html
+    events = [STARTED, StageDone("backbone", 0.2), Progress("features", 40, 100, 6.0)]
+    shown = panel.training(events, "en")
+    assert shown.running and "about 6 s left" in shown.html and shown.html.count('class="done"') == 1
+    assert "Stopping" in panel.training(events, "en", stopping=True).html
+    end = panel.training([*events, Finished("b", 0.9, "completed", {"features": 8.0})], "en")
+    assert end.finished and not end.running and "Done in 8 s" in end.html
+    assert "kept" in panel.training([*events, Finished("b", 0.9, "stopped", {})], "en").html
+
+
+def test_a_restarted_run_is_told_from_the_top() -> None:
+    events = [STARTED, StageDone("backbone", 1), StageDone("features", 1), STARTED, StageDone("backbone", 1)]
+    assert panel.training(events, "en").html.count('class="done"') == 1
+
+
+def test_notices_and_failures_are_shown_escaped() -> None:
+    shown = panel.training([STARTED, Notice("unknown", HOSTILE)], "en")
+    assert "<img" not in shown.html and "&lt;img" in shown.html
+    failed = panel.training([STARTED, Failed("bug", HOSTILE)], "en")
+    assert not failed.running and not failed.finished and "<img" not in failed.html
+
+
+def hostile_set() -> ImageSet:
+    rows = tuple(Picture(HOSTILE, i % 2, "train" if i < 8 else "test", i, 0, 1, 1) for i in range(10))
+    remarks = (
+        Remark("unequal_classes", {"large": HOSTILE, "small": HOSTILE, "large_count": "9", "small_count": "1"}),
+        Remark("renamed_class", {"written": HOSTILE, "shown": HOSTILE}),
+    )
+    return ImageSet(Path(), HOSTILE, (HOSTILE, "b"), rows, (Skipped(HOSTILE, "damaged"),), remarks, 3)
+
+
+def test_case_70_and_71_names_stay_text_everywhere() -> None:
+    shown = panel.understood(hostile_set(), "en")
+    assert "<img" not in shown and shown.count("&lt;img") >= 5
+    assert "8 for training" in shown and "3 files that the computer made" in shown
+    chance = np.full((10, 2), 0.5, dtype=np.float32)
+    scores = evaluate(chance, [0, 1] * 5, (HOSTILE, "b"), pictures=range(10), groups=range(10))
+    for html in (panel.headline(scores, "en"), panel.details(scores, "en")):
+        assert "<img" not in html
+
+
+def test_the_headline_says_how_far_to_trust_it() -> None:
+    right = np.eye(2, dtype=np.float32)[[0, 1] * 6]
+    few = evaluate(right, [0, 1] * 6, "ab", pictures=range(12), groups=range(12))
+    assert "Right 100 times out of 100" in panel.headline(few, "en")
+    assert "very few test pictures" in panel.headline(few, "en")
+    chance = evaluate(right, [1, 0] * 6, "ab", pictures=range(12), groups=range(12))
+    assert "hardly better than guessing" in panel.headline(chance, "en")
+
+
+def test_many_classes_become_a_list_of_mix_ups() -> None:
+    names = [f"class {i}" for i in range(40)]
+    matrix = [[5 if i == j else 0 for j in range(40)] for i in range(40)]
+    assert "No mix-ups" in figures.confusion(names, matrix, "en")
+    matrix[3][7] = 4
+    shown = figures.confusion(names, matrix, "en")
+    assert "class 3 called class 7: 4 of 9" in shown and "<table" not in shown
+
+
+# words
+
+
+def keys_used() -> set[str]:
+    found: set[str] = set()
+    for file in Path(words.__file__).parents[1].glob("*.py"):
+        found |= set(re.findall(r"(?:\bt|say)\((?:\w+(?:\([^)]*\))?, )?\"([a-z_.0-9]+)\"", file.read_text()))
+    return found
+
+
+def test_every_key_the_page_uses_has_words() -> None:
+    known = words.table("en")
+    assert len(keys_used()) > 40
+    assert keys_used() <= set(known)
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_every_language_has_every_sentence_with_the_same_values(language: str) -> None:
+    own = json.loads((Path(words.__file__).parent / f"{language}.json").read_text(encoding="utf-8"))
+    english = words.table("en")
+    assert set(own) <= set(english)
+    if language != "en":
+        assert set(own) == set(english)
+    for key, text in own.items():
+        fields = {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        assert fields == {name for _, name, _, _ in string.Formatter().parse(english[key]) if name}, key
+
+
+def test_every_code_of_the_core_has_words() -> None:
+    known = words.table("en")
+    assert {f"skip.{code}" for code in wording.SKIP_REASONS} <= set(known)
+    assert {f"stage.{stage}" for stage in wording.STAGES} <= set(known)
+    codes = [key for key in known if key.startswith("error.")]
+    assert len(codes) > 30
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("en-US,en;q=0.9", "en"), ("fr;q=0.9, de", "en"), ("", "en"), ("xx-YY;q=0.1,en;q=0.5", "en")],
+)
+def test_the_browsers_first_known_language_is_taken(header: str, language: str) -> None:
+    class Request:
+        headers = {"accept-language": header}
+
+    assert words.language_of(Request()) == language  # type: ignore[arg-type]
+    assert words.language_of(None) == "en"
