@@ -1,4 +1,4 @@
-"""Shared by all tests: nothing touches the real home, network names resolve nowhere, pictures are drawn, not fetched."""
+"""Shared by all tests: nothing touches the real home, the network leads nowhere, pictures are drawn, not fetched."""
 
 import io
 import os

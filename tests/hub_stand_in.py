@@ -74,14 +74,12 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(self.hub.fail_with, b"<html>overloaded</html>")
         if path == "/api/repos/create":
             return self.create(json.loads(body), token, user)
-        if path == "/api/validate-yaml":
+        if path in ("/api/validate-yaml", "/verify"):
             return self.answer(200, {"errors": [], "warnings": []})
         if path.startswith("/lfs/"):
             assert hashlib.sha256(body).hexdigest() == path[5:]
             self.hub.blobs[path[5:]] = body
             return self.answer(200)
-        if path == "/verify":
-            return self.answer(200, {})
         if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
             return self.batch(json.loads(body)["objects"])
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path):

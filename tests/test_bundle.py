@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import picture
-from tl_core.bundle import bundle
+from tl_core.bundle import bundle, files
 from tl_core.bundle.card import markdown_text
 from tl_core.bundle.predictor import Prediction, Predictor
 from tl_core.bundle.table import predictions_csv, text_cell
@@ -56,10 +56,10 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def some_pictures(tmp_path: Path, settings: Settings) -> list[Any]:
-    files = [tmp_path / f"{i}.jpg" for i in range(5)]
-    for i, file in enumerate(files):
+    uploads = [tmp_path / f"{i}.jpg" for i in range(5)]
+    for i, file in enumerate(uploads):
         file.write_bytes(picture(i))
-    return decode_files(files, settings)
+    return decode_files(uploads, settings)
 
 
 def test_it_answers_bit_for_bit_as_before_saving(tmp_path: Path, settings: Settings) -> None:
@@ -113,8 +113,8 @@ def test_every_framing_gives_the_networks_size(framing: Any) -> None:
 
 
 def test_a_download_opens_again(folder: Path, tmp_path: Path) -> None:
-    packed = bundle.to_zip(folder, tmp_path / "model.zip")
-    model, info = bundle.load(bundle.from_zip(packed, tmp_path / "unpacked"))
+    packed = files.to_zip(folder, tmp_path / "model.zip")
+    model, info = bundle.load(files.from_zip(packed, tmp_path / "unpacked"))
     assert info.class_names == NAMES
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), bundle.load(folder)[0].parameters(), strict=True))
 
@@ -122,7 +122,7 @@ def test_a_download_opens_again(folder: Path, tmp_path: Path) -> None:
 def test_saving_again_replaces_the_whole(folder: Path) -> None:
     (folder / "stray").write_text("x")
     made(folder, ("a", "b"))
-    assert {path.name for path in folder.iterdir()} == set(bundle.FILES)
+    assert {path.name for path in folder.iterdir()} == set(files.FILES)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -207,11 +207,11 @@ def test_what_is_no_bundle_says_so(tmp_path: Path) -> None:
         bundle.load(tmp_path)
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(NotABundleError):
-        bundle.from_zip(tmp_path / "x.zip", tmp_path / "out")
+        files.from_zip(tmp_path / "x.zip", tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "y.zip", "w") as archive:
         archive.writestr("../../evil", "x")
     with pytest.raises(NotABundleError):
-        bundle.from_zip(tmp_path / "y.zip", tmp_path / "out")
+        files.from_zip(tmp_path / "y.zip", tmp_path / "out")
     assert not list(tmp_path.parent.glob("**/evil"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.hub_stand_in import GOOD, READ, Repo, StandIn, serve
 from tests.test_bundle import made
 from tl_core import errors
-from tl_core.bundle.bundle import FILES
+from tl_core.bundle.files import FILES
 from tl_core.hub import push
 
 

@@ -107,7 +107,8 @@ def test_what_is_no_zip_is_called_by_its_name(kind: str, tmp_path: Path, setting
 
 def test_an_empty_zip_has_its_own_sentence(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
     assert refused(make_zip({}), tmp_path / "set", settings) == (
-        "“pictures.zip” holds no pictures. Put your pictures in folders, one folder for each class, and zip those folders."
+        "“pictures.zip” holds no pictures. "
+        "Put your pictures in folders, one folder for each class, and zip those folders."
     )
 
 

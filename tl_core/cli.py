@@ -122,7 +122,7 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from tl_core.bundle.bundle import from_zip
+    from tl_core.bundle.files import from_zip
     from tl_core.bundle.predictor import Prediction, Predictor
     from tl_core.bundle.table import predictions_csv
     from tl_core.data.intake import decode_files

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_core.bundle.bundle import FILES
+from tl_core.bundle.files import FILES
 from tl_core.errors import (
     HubError,
     HubRefusedError,

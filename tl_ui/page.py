@@ -49,8 +49,9 @@ def _filled(language: str, settings: Settings) -> dict[str, str]:
 
 def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
     """The page, ready to be launched with the same `t` as `i18n`."""
-    with gr.Blocks(title=say(DEFAULT, "app.title"), analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
-        # Without a fixed key and secret the browser's memory would not survive a restart. It hides nothing and need not.
+    title = say(DEFAULT, "app.title")
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
+        # Without a fixed key and secret the memory would not survive a restart. It hides nothing and need not.
         memory = gr.BrowserState(EMPTY, storage_key="transfer-lab", secret="transfer-lab")
         gr.Markdown(f"# {say(DEFAULT, 'app.title')}")
         gr.Markdown(t("app.lead"))

@@ -37,7 +37,7 @@ CSS = """
 .tl-stages li.now { font-weight: 600; }
 .tl-stages li.later { color: var(--body-text-color-subdued); }
 .tl-headline { font-size: 1.9rem; font-weight: 700; line-height: 1.2; margin: .2rem 0 .6rem; }
-.tl-scroll { overflow-x: auto; max-width: 100%; }
+.tl-scroll { overflow-x: auto; contain: inline-size; }
 .tl-confusion, .tl-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .tl-confusion th, .tl-table th, .tl-table td { padding: .3rem .6rem; text-align: left; font-weight: 500; }
 .tl-table tbody tr { border-top: 1px solid var(--border-color-primary); }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tl_core.bundle.files import to_zip
 from tl_core.data.imageset import FILE, RGB, ImageSet
 from tl_core.data.intake import decode_files, prepare
 from tl_core.data.pixels import PixelStore
@@ -203,8 +204,6 @@ class Workspace:
 
     def export_bundle(self, bundle: Path) -> Path:
         """The bundle as a zip to download."""
-        from tl_core.bundle.bundle import to_zip
-
         return to_zip(bundle, self._export_path("my-classifier.zip"))
 
     def _export_path(self, name: str) -> Path:

@@ -1,0 +1,1 @@
+"""For developers: the recipe of the embedded backbone, and pictures of the page."""

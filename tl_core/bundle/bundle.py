@@ -1,10 +1,6 @@
 """The contract: class names, preprocessing, weights and scores travel together, so every user of a model agrees.
 
-A bundle is a folder of
-    model.safetensors   the whole classifier under timm's names
-    config.json         timm's own description: `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it
-    bundle.json         what timm has no place for, and the SHA-256 of every other file
-    README.md           the model card
+A bundle is a folder of the files that `files.py` lists; timm loads it too: `create_model("local-dir:FOLDER")`.
 Reading trusts nothing: sizes, names and shapes are checked before a tensor is used, and no file can bring code.
 """
 
@@ -13,8 +9,6 @@ import json
 import math
 import platform
 import shutil
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -27,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tl_core.bundle.card import card
+from tl_core.bundle.files import CARD, CONFIG, FILES, MANIFEST, MAX_JSON, MAX_WEIGHTS, WEIGHTS
 from tl_core.data.pixels import Preprocessing
 from tl_core.errors import DamagedBundleError, NewerFormatError, NotABundleError
 from tl_core.evaluation.metrics import Evaluation
@@ -34,9 +29,7 @@ from tl_core.models.backbone import untrained
 from tl_core.models.catalogue import CATALOGUE, Backbone
 
 FORMAT = 1
-MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
-FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
-_MAX_JSON, _MAX_WEIGHTS, _MAX_TENSORS = 4_000_000, 2_000_000_000, 5_000
+_MAX_TENSORS = 5_000
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
 
@@ -98,7 +91,7 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
         path = folder / file
         if file not in FILES or not path.is_file():
             raise DamagedBundleError(name=name, reason=f"{file} is missing")
-        if path.stat().st_size > _MAX_WEIGHTS or _sha256(path) != digest:
+        if path.stat().st_size > MAX_WEIGHTS or _sha256(path) != digest:
             raise DamagedBundleError(name=name, reason=f"{file} is not the file that was saved")
     model = untrained(info.backbone, len(info.class_names))
     _check_tensors(folder / WEIGHTS, model, name)
@@ -107,35 +100,6 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
         raise DamagedBundleError(name=name, reason="some weights are not numbers")
     model.load_state_dict(state, strict=True)
     return model, info
-
-
-def to_zip(folder: Path, target: Path) -> Path:
-    """The bundle as one zip for download, its files at the top level."""
-    temporary = target.with_suffix(".tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name in FILES:
-            archive.write(folder / name, name)
-    temporary.replace(target)
-    return target
-
-
-def from_zip(source: Path, into: Path) -> Path:
-    """Unpack a downloaded bundle's known files into the folder `into`. Raises NotABundleError."""
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            entries = {entry.filename.rsplit("/", 1)[-1]: entry for entry in archive.infolist()}
-            for name in FILES:
-                if name not in entries:
-                    raise NotABundleError(name=source.name, reason=f"{name} is missing")
-                limit = _MAX_WEIGHTS if name == WEIGHTS else _MAX_JSON
-                if entries[name].file_size > limit:
-                    raise NotABundleError(name=source.name, reason=f"{name} is too large")
-                with archive.open(entries[name]) as packed, (into / name).open("wb") as out:
-                    shutil.copyfileobj(packed, out, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
-        raise NotABundleError(name=source.name, reason="it is not a complete zip") from error
-    return into
 
 
 def now() -> str:
@@ -205,7 +169,7 @@ def _check_tensors(file: Path, model: nn.Module, name: str) -> None:
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
-    if not path.is_file() or path.stat().st_size > _MAX_JSON:
+    if not path.is_file() or path.stat().st_size > MAX_JSON:
         raise NotABundleError(name=name, reason=f"{path.name} is missing")
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)

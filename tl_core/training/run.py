@@ -8,9 +8,10 @@ kept. Nothing is lost with the process either: features are cached with the set,
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from tl_core.settings import Settings
 from tl_core.training.device import pick_device
 from tl_core.training.features import FeatureCache, extract, interleaved
 from tl_core.training.plan import Machine, Plan, seconds_needed
-from tl_core.training.solve import SolvedHead, SolveStep, solve
+from tl_core.training.solve import SolvedHead, solve
 
 REPORT, BUNDLE = "report.json", "bundle"
 # Below this many pictures a pass is over before its speed means anything.
@@ -53,13 +54,18 @@ class _Clock:
         return time.monotonic() - self._since
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Seen:
     """What the pass over the pictures brought: (n, D) features of the pictures at `indices`."""
 
     indices: list[int]
     features: npt.NDArray[np.float32]
     stopped: bool
+
+    def of(self, pictures: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The features of `pictures`, all of them seen."""
+        row = {picture: at for at, picture in enumerate(self.indices)}
+        return self.features[[row[picture] for picture in pictures]]
 
 
 def train(
@@ -84,48 +90,27 @@ def train(
             f"{parts.moved} test pictures have a copy among the training pictures and were used for training instead."
         )
         yield Notice("copies_moved", text, {"count": str(parts.moved)})
-
     row, trunk, notice = _load_backbone(find(plan.backbone), settings)
     if notice is not None:
         yield notice
     yield clock.done("backbone")
 
-    seen = _Seen([], np.empty((0, row.width), dtype=np.float32), stopped=False)
-    yield from _see(images, row, trunk.to(chosen.name), chosen.name, plan, parts, settings, clock, seen, should_stop)
+    passes = _Pass(images, row, trunk.to(chosen.name), chosen.name, plan, parts, settings)
+    seen = yield from passes.run(clock, should_stop)
     if seen.stopped:
         total = len(images.pictures)
         text = f"Stopped early: the model was made from {len(seen.indices)} of {total} pictures."
         yield Notice("stopped_early", text, {"count": str(len(seen.indices)), "total": str(total)})
     yield clock.done("features")
 
-    row_of = {picture: at for at, picture in enumerate(seen.indices)}
-    fit = [i for i in parts.train if i in row_of]
-    exam = [i for i in parts.test if i in row_of]
+    known = set(seen.indices)
+    fit, exam = ([i for i in side if i in known] for side in (parts.train, parts.test))
     if not exam or {images.pictures[i].label for i in fit} != set(range(len(images.class_names))):
         raise NothingTrainedError
-    head: SolvedHead | None = None
-    train_rows = seen.features[[row_of[i] for i in fit]]
-    labels = [images.pictures[i].label for i in fit]
-    groups = [images.pictures[i].group for i in fit]
-    for step in solve(train_rows, labels, groups, len(images.class_names), seed=plan.seed):
-        if isinstance(step, SolveStep):
-            left = clock.running() / step.done * (step.total - step.done)
-            yield Progress("solving", step.done, step.total, left)
-        else:
-            head = step
-    assert head is not None
+    head = yield from _solve(images, seen.of(fit), fit, plan, clock)
     yield clock.done("solving")
 
-    with torch.inference_mode():
-        logits = torch.from_numpy(seen.features[[row_of[i] for i in exam]]) @ head.weight.T + head.bias
-        probabilities = logits.softmax(1).numpy()
-    evaluation = evaluate(
-        probabilities,
-        [images.pictures[i].label for i in exam],
-        images.class_names,
-        pictures=exam,
-        groups=[images.pictures[i].group for i in exam],
-    )
+    evaluation = _evaluate(images, seen.of(exam), exam, head)
     yield clock.done("evaluating")
 
     info = bundle.BundleInfo(
@@ -136,13 +121,11 @@ def train(
         training=_training_record(plan, head, parts, images, len(fit), seen.stopped),
         created=bundle.now(),
     )
-    with torch.inference_mode(False):
-        bundle.save(folder / BUNDLE, backbones.with_head(row, trunk.cpu(), head.weight, head.bias), info)
+    bundle.save(folder / BUNDLE, backbones.with_head(row, trunk.cpu(), head.weight, head.bias), info)
     yield clock.done("saving")
     _report(folder, evaluation, info, clock)
-    yield Finished(
-        str(folder / BUNDLE), evaluation.accuracy, "stopped" if seen.stopped else "completed", dict(clock.seconds)
-    )
+    reason: Literal["stopped", "completed"] = "stopped" if seen.stopped else "completed"
+    yield Finished(str(folder / BUNDLE), evaluation.accuracy, reason, dict(clock.seconds))
 
 
 def _load_backbone(row: Backbone, settings: Settings) -> tuple[Backbone, nn.Module, Notice | None]:
@@ -158,48 +141,71 @@ def _load_backbone(row: Backbone, settings: Settings) -> tuple[Backbone, nn.Modu
         return EMBEDDED, backbones.load(EMBEDDED, timeout=0), notice
 
 
-def _see(
-    images: ImageSet,
-    row: Backbone,
-    trunk: nn.Module,
-    device: str,
-    plan: Plan,
-    parts: Split,
-    settings: Settings,
-    clock: _Clock,
-    seen: _Seen,
-    should_stop: Callable[[], bool],
-) -> Iterator[Event]:
-    """Fill `seen` with features: from the set's cache, or by one pass over the pictures, with classes and both
-    sides of the split mixed, so that stopping early leaves something of everything."""
-    total, classes = len(images.pictures), len(images.class_names)
-    cache = FeatureCache(images, row.id, trunk, row.preprocessing)
-    cached = cache.load()
-    if cached is not None and cached.shape == (total, row.width):
-        seen.indices, seen.features = list(range(total)), cached
-        yield Progress("features", total, total, None)
-        return
-    tested = set(parts.test)
-    strata = [2 * picture.label + (i in tested) for i, picture in enumerate(images.pictures)]
-    order = interleaved(strata, plan.seed)
-    rest = seconds_needed(row, pictures=total, classes=classes, speed=float("inf"))
-    features = np.empty((total, row.width), dtype=np.float32)
-    done = 0
-    for batch in extract(trunk, images, order, row.preprocessing, device=device):
-        features[done : done + len(batch)] = batch
-        done += len(batch)
-        yield Progress("features", done, total, clock.running() / done * (total - done) + rest)
-        if should_stop() and done < total:
-            seen.stopped = True
-            break
-    seen.indices, seen.features = order[:done], features[:done]
-    if seen.stopped:
-        return
-    if total >= _SPEED_SAMPLE:
-        Machine(settings).remember(row, total / clock.running())
-    in_order = np.empty_like(features)
-    in_order[order] = features
-    cache.save(in_order)
+@dataclass(frozen=True)
+class _Pass:
+    """The pass of all pictures through the backbone, with what it needs to know."""
+
+    images: ImageSet
+    row: Backbone
+    trunk: nn.Module
+    device: str
+    plan: Plan
+    parts: Split
+    settings: Settings
+
+    def run(self, clock: _Clock, should_stop: Callable[[], bool]) -> Generator[Event, None, _Seen]:
+        """Features from the set's cache, or by one pass with classes and both sides of the split mixed, so that
+        stopping early leaves something of everything."""
+        total = len(self.images.pictures)
+        cache = FeatureCache(self.images, self.row.id, self.trunk, self.row.preprocessing)
+        cached = cache.load()
+        if cached is not None and cached.shape == (total, self.row.width):
+            yield Progress("features", total, total, None)
+            return _Seen(list(range(total)), cached, stopped=False)
+        order = self._order()
+        rest = seconds_needed(self.row, pictures=total, classes=len(self.images.class_names), speed=float("inf"))
+        features, done = np.empty((total, self.row.width), dtype=np.float32), 0
+        for batch in extract(self.trunk, self.images, order, self.row.preprocessing, device=self.device):
+            features[done : done + len(batch)] = batch
+            done += len(batch)
+            yield Progress("features", done, total, clock.running() / done * (total - done) + rest)
+            if should_stop() and done < total:
+                return _Seen(order[:done], features[:done], stopped=True)
+        if total >= _SPEED_SAMPLE:
+            Machine(self.settings).remember(self.row, total / clock.running())
+        in_order = np.empty_like(features)
+        in_order[order] = features
+        cache.save(in_order)
+        return _Seen(list(range(total)), in_order, stopped=False)
+
+    def _order(self) -> list[int]:
+        tested = set(self.parts.test)
+        strata = [2 * picture.label + (i in tested) for i, picture in enumerate(self.images.pictures)]
+        return interleaved(strata, self.plan.seed)
+
+
+def _solve(
+    images: ImageSet, features: npt.NDArray[np.float32], fit: Sequence[int], plan: Plan, clock: _Clock
+) -> Generator[Event, None, SolvedHead]:
+    """The head for the pictures at `fit`, whose features are given."""
+    labels = [images.pictures[i].label for i in fit]
+    groups = [images.pictures[i].group for i in fit]
+    head: SolvedHead | None = None
+    for step in solve(features, labels, groups, len(images.class_names), seed=plan.seed):
+        if isinstance(step, SolvedHead):
+            head = step
+        else:
+            yield Progress("solving", step.done, step.total, clock.running() / step.done * (step.total - step.done))
+    assert head is not None
+    return head
+
+
+def _evaluate(images: ImageSet, features: npt.NDArray[np.float32], exam: Sequence[int], head: SolvedHead) -> Evaluation:
+    """Scores on the pictures at `exam`, whose features are given."""
+    probabilities = (torch.from_numpy(features) @ head.weight.T + head.bias).softmax(1).numpy()
+    labels = [images.pictures[i].label for i in exam]
+    groups = [images.pictures[i].group for i in exam]
+    return evaluate(probabilities, labels, images.class_names, pictures=exam, groups=groups)
 
 
 def _training_record(

@@ -76,6 +76,6 @@ class Crops:
         h = min(height, max(16, round((area / ratio) ** 0.5)))
         w = min(width, max(16, round((area * ratio) ** 0.5)))
         y, x = self.rng.integers(height - h + 1), self.rng.integers(width - w + 1)
-        crop = torch.from_numpy(np.ascontiguousarray(picture[y : y + h, x : x + w])).permute(2, 0, 1)
+        crop = torch.from_numpy(np.array(picture[y : y + h, x : x + w])).permute(2, 0, 1)
         crop = transforms.resize(crop, [self.size, self.size], antialias=True)
         return crop.flip(-1) if self.rng.random() < 0.5 else crop

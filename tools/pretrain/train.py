@@ -8,6 +8,7 @@ is saved every minute, and the same command continues an interrupted run.
 """
 
 import argparse
+import math
 import os
 import time
 from pathlib import Path
@@ -76,90 +77,111 @@ def _distance(guess: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(guess, target.clamp(-6, 6))
 
 
+class Training:
+    """One process of a training run: its share of the crops, and everything a later process needs to go on."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)  # two processes of one thread use two cores better than one of two
+        torch.manual_seed(args.seed)
+        if self.rank == 0:
+            pack(args.data, args.work)
+        if self.world > 1:
+            dist.init_process_group("gloo" if self.device.type == "cpu" else "nccl")
+            dist.barrier()
+        share = {"rank": self.rank, "world": self.world}
+        self.crops = Crops(args.work, batch=args.batch, size=args.teacher_size, seed=args.seed, **share)
+        self.student = Student(args.architecture, len(self.crops.classes))
+        self.student.to(self.device, memory_format=torch.channels_last)
+        self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
+        groups = [
+            {"params": [p for p in self.student.parameters() if p.ndim > 1], "weight_decay": 0.02},
+            {"params": [p for p in self.student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
+        self.average = {k: v.clone() for k, v in self.student.backbone.state_dict().items()}
+        self.step, self.spent, self.seen = 0, 0.0, 0
+        self.state_file = args.work / f"{args.name}.state.pt"
+        if self.state_file.exists():
+            self._resume()
+        weights = args.weights or args.data / "weights"
+        self.teaching = Teaching(weights, size=args.teacher_size, device=self.device)
+        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+
+    def _resume(self) -> None:
+        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average, self.step, self.spent, self.seen = (state[k] for k in ("average", "step", "spent", "seen"))
+        self.crops.epoch = self.seen // len(self.crops.index)
+
+    def progress(self) -> float:
+        """The share of the time gone, the same in every process, or their rates and sizes would part."""
+        share = torch.tensor(self.spent / (self.args.minutes * 60))
+        if self.world > 1:
+            dist.broadcast(share, 0)
+        return float(share)
+
+    def learn(self, progress: float) -> dict[str, Tensor]:
+        """One step; gives its losses."""
+        size = next(size for until, size in SIZES if progress < until)
+        warm, cosine = min(1.0, (self.step + 1) / 300), 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.args.rate * warm * max(0.005, cosine)
+        raw, labels = self.crops.next()
+        pictures = (raw.to(self.device, torch.float32) / 255 - self.mean) / self.std
+        targets = self.teaching(pictures)
+        if size != self.args.teacher_size:
+            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.bf16):
+            losses: dict[str, Tensor] = self.model(pictures, labels.to(self.device), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(WEIGHTS[name] * value for name, value in losses.items()).backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self.optimizer.step()
+        self.step, self.seen = self.step + 1, self.seen + self.args.batch * self.world
+        keep = min(0.999, self.step / (self.step + 10))
+        for key, value in self.student.backbone.state_dict().items():
+            self.average[key].lerp_(value, 1 - keep) if value.is_floating_point() else self.average[key].copy_(value)
+        return losses
+
+    def save(self) -> None:
+        """The state to go on from, and the averaged backbone as fp16 safetensors."""
+        state = {"student": self.student.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"average": self.average, "step": self.step, "spent": self.spent, "seen": self.seen}
+        temporary = self.state_file.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.state_file)
+        half = {k: v.half() if v.is_floating_point() else v for k, v in self.average.items()}
+        metadata = {"format": "pt", "architecture": self.args.architecture, "crops": str(self.seen)}
+        tensors = {k: v.contiguous().cpu() for k, v in half.items()}
+        save_file(tensors, self.args.work / f"{self.args.name}.safetensors", metadata=metadata)
+
+
 def main() -> None:
-    args = _arguments()
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    if rank == 0:
-        pack(args.data, args.work)
-    if world > 1:
-        dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
-        dist.barrier()
-    crops = Crops(args.work, batch=args.batch, size=args.teacher_size, seed=args.seed, rank=rank, world=world)
-    student = Student(args.architecture, len(crops.classes)).to(device, memory_format=torch.channels_last)
-    model = DistributedDataParallel(student) if world > 1 else student
-    decay = [p for p in student.parameters() if p.ndim > 1]
-    rest = [p for p in student.parameters() if p.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
-    average = {k: v.clone() for k, v in student.backbone.state_dict().items()}
-    state_file = args.work / f"{args.name}.state.pt"
-    step, spent, seen = 0, 0.0, 0
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
-        student.load_state_dict(state["student"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, step, spent, seen = state["average"], state["step"], state["spent"], state["seen"]
-        crops.epoch = seen // len(crops.index)
-    teaching = Teaching(args.weights or args.data / "weights", size=args.teacher_size, device=device)
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    total, saved = args.minutes * 60, time.monotonic()
-    print(f"{len(crops.index)} pictures, {len(crops.classes)} classes, {device}", flush=True)
-    while spent < total:
+    run = Training(_arguments())
+    print(f"{len(run.crops.index)} pictures, {len(run.crops.classes)} classes, {run.device}", flush=True)
+    saved = time.monotonic()
+    while (progress := run.progress()) < 1:
         started = time.monotonic()
-        progress = torch.tensor(spent / total)
-        if world > 1:  # every process must take the same rate and size
-            dist.broadcast(progress, 0)
-        done = float(progress)
-        if done >= 1:
-            break
-        size = next(size for until, size in SIZES if done < until)
-        for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / 300)
-            group["lr"] = args.rate * warm * max(0.005, 0.5 * (1 + torch.cos(progress * torch.pi).item()))
-        raw, labels = crops.next()
-        pictures = (raw.to(device, torch.float32) / 255 - mean) / std
-        targets = teaching(pictures)
-        small = (
-            pictures if size == args.teacher_size else F.interpolate(pictures, size, mode="bilinear", antialias=True)
-        )
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
-            losses = model(small.contiguous(memory_format=torch.channels_last), labels.to(device), targets)
-        loss = sum(WEIGHTS[name] * value for name, value in losses.items())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-        optimizer.step()
-        step, seen = step + 1, seen + args.batch * world
-        keep = min(0.999, step / (step + 10))
-        for key, value in student.backbone.state_dict().items():
-            average[key].lerp_(value, 1 - keep) if value.is_floating_point() else average[key].copy_(value)
-        spent += time.monotonic() - started
-        if step % 50 == 0 and rank == 0:
+        losses = run.learn(progress)
+        run.spent += time.monotonic() - started
+        if run.rank == 0 and run.step % 50 == 0:
             shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            print(f"{spent / 60:5.1f} min  step {step}  {seen / spent:.0f} img/s  {shown}", flush=True)
-        if rank == 0 and time.monotonic() - saved > 60:
-            _save(args, student, optimizer, average, step, spent, seen)
+            rate = run.seen / run.spent
+            print(f"{run.spent / 60:5.1f} min  step {run.step}  {rate:.0f} img/s  {shown}", flush=True)
+        if run.rank == 0 and time.monotonic() - saved > 60:
+            run.save()
             saved = time.monotonic()
-    if rank == 0:
-        _save(args, student, optimizer, average, step, spent, seen)
-        print(f"done: {seen} crops in {spent / 60:.1f} minutes", flush=True)
-    if world > 1:
+    if run.rank == 0:
+        run.save()
+        print(f"done: {run.seen} crops in {run.spent / 60:.1f} minutes", flush=True)
+    if run.world > 1:
         dist.destroy_process_group()
-
-
-def _save(args, student, optimizer, average, step, spent, seen) -> None:  # type: ignore[no-untyped-def]
-    state = {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    state |= {"step": step, "spent": spent, "seen": seen}
-    file = args.work / f"{args.name}.state.pt"
-    torch.save(state, file.with_suffix(".tmp"))
-    file.with_suffix(".tmp").replace(file)
-    half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in average.items()}
-    metadata = {"format": "pt", "architecture": args.architecture, "crops": str(seen)}
-    save_file(half, args.work / f"{args.name}.safetensors", metadata=metadata)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,47 @@
+"""Which files a bundle has, and how they travel as one zip. Needs no torch, so the web process may use it.
+
+model.safetensors   the whole classifier under timm's names
+config.json         timm's own description of it, labels and preprocessing included
+bundle.json         what timm has no place for, and the SHA-256 of every other file
+README.md           the model card
+"""
+
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+
+from tl_core.errors import NotABundleError
+
+MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
+FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
+MAX_JSON, MAX_WEIGHTS = 4_000_000, 2_000_000_000  # bytes
+
+
+def to_zip(folder: Path, target: Path) -> Path:
+    """The bundle as one zip for download, its files at the top level."""
+    temporary = target.with_suffix(".tmp")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in FILES:
+            archive.write(folder / name, name)
+    temporary.replace(target)
+    return target
+
+
+def from_zip(source: Path, into: Path) -> Path:
+    """Unpack a downloaded bundle's known files into the folder `into`. Raises NotABundleError."""
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = {entry.filename.rsplit("/", 1)[-1]: entry for entry in archive.infolist()}
+            for name in FILES:
+                if name not in entries:
+                    raise NotABundleError(name=source.name, reason=f"{name} is missing")
+                limit = MAX_WEIGHTS if name == WEIGHTS else MAX_JSON
+                if entries[name].file_size > limit:
+                    raise NotABundleError(name=source.name, reason=f"{name} is too large")
+                with archive.open(entries[name]) as packed, (into / name).open("wb") as out:
+                    shutil.copyfileobj(packed, out, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+        raise NotABundleError(name=source.name, reason="it is not a complete zip") from error
+    return into

@@ -1,0 +1,81 @@
+"""Pictures of every screen for the docs, taken from the real app: `make screenshots`.
+
+Uses the drawn example, so that nobody's pictures end up in the repository.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "docs" / "screenshots"
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+# Name of the variant, width, language, colour scheme. The first one's pictures carry no suffix: the README shows them.
+VARIANTS = (("", 1280, "en-US", "light"), ("-dark-phone", 390, "en-US", "dark"), ("-zh", 1280, "zh-CN", "light"))
+
+
+def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as data, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        environment = {**os.environ, "TL_DATA_DIR": data}
+        app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
+        try:
+            _walk(f"http://127.0.0.1:{port}/")
+        finally:
+            app.terminate()
+            app.wait()
+
+
+def _walk(url: str) -> None:
+    while True:
+        try:
+            urllib.request.urlopen(url).close()
+            break
+        except OSError:
+            time.sleep(0.2)
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for suffix, width, locale, scheme in VARIANTS:
+            size = {"width": width, "height": 800}
+            context = browser.new_context(viewport=size, locale=locale, color_scheme=scheme)
+            _screens(context.new_page(), url, suffix)
+            context.close()
+        browser.close()
+
+
+def _screens(page: Page, url: str, suffix: str) -> None:
+    def shoot(name: str) -> None:
+        page.wait_for_timeout(900)  # let pictures arrive and transitions end
+        page.screenshot(path=OUT / f"{name}{suffix}.png", full_page=True)
+
+    page.goto(url)
+    page.wait_for_selector("#upload input[type=file]", state="attached")
+    shoot("start")
+    page.click("#example-shapes")
+    page.wait_for_selector("#to-train:visible")
+    shoot("data")
+    page.click("#to-train")
+    page.wait_for_selector("#start:visible")
+    shoot("train")
+    page.click("#start")
+    page.click("#to-results:visible", timeout=120_000)
+    page.wait_for_selector(".tl-headline")
+    shoot("results")
+    page.click("#to-use")
+    page.wait_for_selector("#download:visible")
+    shoot("use")
+
+
+if __name__ == "__main__":
+    main()
