@@ -101,7 +101,7 @@ def test_many_classes_become_a_list_of_mix_ups() -> None:
 def keys_used() -> set[str]:
     found: set[str] = set()
     for file in Path(words.__file__).parents[1].glob("*.py"):
-        found |= set(re.findall(r"(?:\bt|say)\((?:\w+(?:\([^)]*\))?, )?\"([a-z_.0-9]+)\"", file.read_text()))
+        found |= set(re.findall(r"(?:\bt|say)\((?:\w+(?:\([^)]*\))?, )?[\"']([a-z_.0-9]+)[\"']", file.read_text()))
     return found
 
 
@@ -133,11 +133,27 @@ def test_every_code_of_the_core_has_words() -> None:
 
 @pytest.mark.parametrize(
     ("header", "language"),
-    [("en-US,en;q=0.9", "en"), ("fr;q=0.9, de", "en"), ("", "en"), ("xx-YY;q=0.1,en;q=0.5", "en")],
+    [
+        ("en-US,en;q=0.9", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("zh-TW", "zh"),
+        ("fr,zh-CN", "en"),
+        ("zh-HK", "en"),
+        ("", "en"),
+    ],
 )
-def test_the_browsers_first_known_language_is_taken(header: str, language: str) -> None:
+def test_sentences_are_in_the_language_the_labels_are_in(header: str, language: str) -> None:
     class Request:
         headers = {"accept-language": header}
 
     assert words.language_of(Request()) == language  # type: ignore[arg-type]
     assert words.language_of(None) == "en"
+
+
+def test_no_word_is_kept_that_nothing_says() -> None:
+    code = "".join(file.read_text() for file in Path(words.__file__).parents[1].glob("*.py"))
+    built = ("data.part.", "data.example.", "results.", "train.backbone.", "use.col_")
+    own = json.loads((Path(words.__file__).parent / "en.json").read_text(encoding="utf-8"))
+    assert not [
+        key for key in own if key not in re.findall(r"[\"']([a-z0-9_.]+)[\"']", code) and not key.startswith(built)
+    ]

@@ -1,9 +1,10 @@
 """English for the codes the core reports: why a file was left out, what is odd about a set, what a stage does.
 
-Errors carry their own sentence (`errors.py`) and so do notices. The page has the same in other languages.
+Errors carry their own sentence (`errors.py`). The page has the same in other languages.
 """
 
 from tl_core.data.imageset import Remark
+from tl_core.events import Notice
 
 SKIP_REASONS = {
     "not_a_picture": "not a picture of a kind that can be read",
@@ -39,6 +40,17 @@ REMARKS = {
     ),
 }
 
+NOTICES = {
+    "copies_moved": (
+        "{count} test picture(s) have a copy among the training pictures and were used for training instead."
+    ),
+    "stopped_early": "Stopped early: the model was made from {count} of {total} pictures.",
+    "backbone_fallback": (
+        "The weights of {title} are not on this machine and could not be downloaded; "
+        "the built-in backbone was used instead."
+    ),
+}
+
 STAGES = {
     "reading": "Reading the pictures",
     "backbone": "Fetching what is already known about pictures",
@@ -47,6 +59,12 @@ STAGES = {
     "evaluating": "Testing on pictures kept aside",
     "saving": "Saving the model",
 }
+
+
+def notice(code: str, **values: object) -> Notice:
+    """The notice called `code`, its sentence filled in."""
+    texts = {name: str(value) for name, value in values.items()}
+    return Notice(code, NOTICES[code].format(**texts), texts)
 
 
 def remark(found: Remark) -> str:

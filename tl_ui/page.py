@@ -14,20 +14,18 @@ from tl_ui.handlers import FOLLOW, PRIVATE
 from tl_ui.results_step import ResultsStep
 from tl_ui.train_step import TrainStep
 from tl_ui.use_step import UseStep
-from tl_ui.words import DEFAULT, LANGUAGES, say, table
+from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
 
 EMPTY: Memory = {"set": "", "run": "", "step": 1}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
-# The names browsers send for the languages there are words for.
-_LOCALES = {"zh": ("zh-CN", "zh-TW")}
 
 
 def translations(settings: Settings) -> gr.I18n:
     """The fixed labels in every language, for the browser to choose from."""
     words = {language: table(language) | _filled(language, settings) for language in LANGUAGES}
-    return gr.I18n(**{locale: words[lang] for lang in LANGUAGES for locale in _LOCALES.get(lang, (lang,))})
+    return gr.I18n(**{locale: words[lang] for lang in LANGUAGES for locale in LOCALES[lang]})
 
 
 def _filled(language: str, settings: Settings) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tl_core.data.imageset import ImageSet
 from tl_core.data.split import Split, split
 from tl_core.errors import NothingTrainedError, WeightsUnavailableError
 from tl_core.evaluation.metrics import Evaluation, evaluate
-from tl_core.events import Event, Finished, Notice, Progress, Stage, StageDone, Started
+from tl_core.events import Event, Finished, Progress, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
 from tl_core.settings import Settings
@@ -31,6 +31,7 @@ from tl_core.training.device import pick_device
 from tl_core.training.features import FeatureCache, extract, interleaved
 from tl_core.training.plan import Machine, Plan, seconds_needed
 from tl_core.training.solve import SolvedHead, solve
+from tl_core.wording import notice
 
 REPORT, BUNDLE = "report.json", "bundle"
 # Below this many pictures a pass is over before its speed means anything.
@@ -86,21 +87,16 @@ def train(
     parts = split(images, seed=plan.seed)
     yield Started(len(images.pictures), len(images.class_names), plan.backbone, chosen.reason, plan.seconds)
     if parts.moved:
-        text = (
-            f"{parts.moved} test pictures have a copy among the training pictures and were used for training instead."
-        )
-        yield Notice("copies_moved", text, {"count": str(parts.moved)})
-    row, trunk, notice = _load_backbone(find(plan.backbone), settings)
-    if notice is not None:
-        yield notice
+        yield notice("copies_moved", count=parts.moved)
+    row, trunk = _load_backbone(find(plan.backbone), settings)
+    if row.id != plan.backbone:
+        yield notice("backbone_fallback", title=find(plan.backbone).title)
     yield clock.done("backbone")
 
     passes = _Pass(images, row, trunk.to(chosen.name), chosen.name, plan, parts, settings)
     seen = yield from passes.run(clock, should_stop)
     if seen.stopped:
-        total = len(images.pictures)
-        text = f"Stopped early: the model was made from {len(seen.indices)} of {total} pictures."
-        yield Notice("stopped_early", text, {"count": str(len(seen.indices)), "total": str(total)})
+        yield notice("stopped_early", count=len(seen.indices), total=len(images.pictures))
     yield clock.done("features")
 
     known = set(seen.indices)
@@ -128,17 +124,12 @@ def train(
     yield Finished(str(folder / BUNDLE), evaluation.accuracy, reason, dict(clock.seconds))
 
 
-def _load_backbone(row: Backbone, settings: Settings) -> tuple[Backbone, nn.Module, Notice | None]:
-    """The backbone asked for, or the embedded one and a sentence saying so."""
+def _load_backbone(row: Backbone, settings: Settings) -> tuple[Backbone, nn.Module]:
+    """The backbone asked for, or the embedded one where its weights cannot be had."""
     try:
-        return row, backbones.load(row, timeout=settings.network_timeout_seconds), None
+        return row, backbones.load(row, timeout=settings.network_timeout_seconds)
     except WeightsUnavailableError:
-        text = (
-            f"The weights of {row.title} are not on this machine and could not be downloaded; "
-            "the built-in backbone was used instead."
-        )
-        notice = Notice("backbone_fallback", text, {"title": row.title})
-        return EMBEDDED, backbones.load(EMBEDDED, timeout=0), notice
+        return EMBEDDED, backbones.load(EMBEDDED, timeout=0)
 
 
 @dataclass(frozen=True)

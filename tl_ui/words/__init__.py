@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LANGUAGES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
 DEFAULT = "en"
+# The browsers' names that Gradio's own translation matches, exactly; any other name gets English there, so here too.
+LOCALES = {language: ("zh-CN", "zh-TW") if language == "zh" else (language,) for language in LANGUAGES}
 
 
 @cache
@@ -28,7 +30,13 @@ def table(language: str) -> dict[str, str]:
 def core_words() -> dict[str, str]:
     """The core's English sentences under the page's keys."""
     sentences = {f"error.{kind.code}": kind.sentence for kind in _error_kinds(errors.TLError)}
-    for prefix, words in (("skip", wording.SKIP_REASONS), ("remark", wording.REMARKS), ("stage", wording.STAGES)):
+    tables = {
+        "skip": wording.SKIP_REASONS,
+        "remark": wording.REMARKS,
+        "stage": wording.STAGES,
+        "notice": wording.NOTICES,
+    }
+    for prefix, words in tables.items():
         sentences |= {f"{prefix}.{code}": text for code, text in words.items()}
     return sentences
 
@@ -48,10 +56,7 @@ def error_sentence(language: str, error: errors.TLError) -> str:
 
 
 def language_of(request: "gr.Request | None") -> str:
-    """The first language of the visitor's browser that the page speaks."""
+    """The language the visitor's browser shows the fixed labels in, so that sentences match them."""
     wanted = request.headers.get("accept-language", "") if request is not None else ""
-    for choice in wanted.split(","):
-        language = choice.split(";")[0].strip().split("-")[0].lower()
-        if language in LANGUAGES:
-            return language
-    return DEFAULT
+    first = wanted.split(",")[0].split(";")[0].strip().lower()
+    return next((language for language, names in LOCALES.items() if first in map(str.lower, names)), DEFAULT)
