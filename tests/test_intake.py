@@ -187,18 +187,22 @@ def test_case_2_overlapping_entries_are_refused_unread(tmp_path: Path, settings:
 
 
 def test_case_6_declared_size_over_the_limit_names_both_numbers(
-    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_zip: Zipper, tmp_path: Path, settings: Settings
 ) -> None:
-    monkeypatch.setenv("TL_MAX_UNPACKED", "10000")
-    sentence = refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", settings)
+    small = replace(settings, max_unpacked=10_000)
+    sentence = refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", small)
     assert "at most 0.0 GB" in sentence
 
 
-def test_case_10_too_many_entries(
-    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_case_10_too_many_entries(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    assert "Found 10 files" in refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", replace(settings, max_entries=9))
+
+
+def test_more_pictures_than_allowed_are_refused_with_both_numbers(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
 ) -> None:
-    monkeypatch.setenv("TL_MAX_ENTRIES", "9")
-    assert "Found 10 files" in refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", settings)
+    sentence = refused(make_zip({"a": 5, "b": 5}), tmp_path / "set", replace(settings, max_pictures=9))
+    assert sentence == "Found 10 pictures in “pictures.zip”; at most 9 can be used here. Make a smaller zip."
 
 
 def test_case_11_names_that_lead_elsewhere_are_listed_and_never_written(

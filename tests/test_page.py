@@ -243,7 +243,7 @@ def test_stop_keeps_what_was_learned(context: Any, app: App, make_zip: Zipper) -
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"hello", "is not a zip file"),
+        (b"hello", "“bad.zip” is not a zip file"),
         ({}, "holds no pictures"),
         ({"cats": 4}, "Found one class only: “cats”"),
         ({"cats": 4, "dogs": 1}, "Class “dogs” has 1 usable picture(s)"),

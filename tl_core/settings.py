@@ -39,6 +39,15 @@ class Settings:
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
 
+    def to_json(self) -> dict[str, str | int]:
+        """For a child process; `from_json` is the inverse."""
+        return {field.name: str(v) if isinstance(v := getattr(self, field.name), Path) else v for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, str | int]) -> "Settings":
+        chosen = {k: Path(v) if isinstance(v, str) else v for k, v in record.items()}
+        return cls(**chosen)  # type: ignore[arg-type]
+
     @classmethod
     def from_environment(cls) -> "Settings":
         """The settings of this process. Raises ValueError naming the variable when one is not a number."""

@@ -66,11 +66,11 @@ class Listing:
 class Source:
     """An opened upload. Use as a context manager; `listing` is made on entry, `read` gives one file's bytes.
 
-    Raises an `IntakeError` on entry when nothing can be read from it.
+    `name` is what the person called it. Raises an `IntakeError` on entry when nothing can be read from it.
     """
 
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self.path, self.settings = path, settings
+    def __init__(self, path: Path, name: str, settings: Settings) -> None:
+        self.path, self.name, self.settings = path, name, settings
         self.listing = Listing()
         self._zip: zipfile.ZipFile | None = None
 
@@ -78,7 +78,7 @@ class Source:
         if self.path.is_dir():
             self._list_folder()
         else:
-            self._zip = _open_zip(self.path, self.settings)
+            self._zip = _open_zip(self.path, self.name, self.settings)
             self._list_zip(self._zip)
         return self
 
@@ -130,17 +130,17 @@ class Source:
                     self._add(name, path.stat().st_size, path)
                 limit = self.settings.max_entries
                 if len(self.listing.members) > limit:
-                    raise TooLargeError(found="more", unit="files", name=self.path.name, limit=limit)
+                    raise TooLargeError(found="more", unit="files", name=self.name, limit=limit)
 
     def _list_zip(self, archive: zipfile.ZipFile) -> None:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        _check_ranges(entries, self.path)
+        _check_ranges(entries, self.path.stat().st_size, self.name)
         declared = sum(entry.file_size for entry in entries)
         if declared > self.settings.max_unpacked:
             raise TooLargeError(
                 found=f"{declared / 1e9:.1f} GB",
                 unit="of unpacked files",
-                name=self.path.name,
+                name=self.name,
                 limit=f"{self.settings.max_unpacked / 1e9:.1f} GB",
             )
         locked, encoding = 0, _name_encoding(entries)
@@ -158,7 +158,7 @@ class Source:
             else:
                 self._add(name, entry.file_size, entry)
         if locked and not self.listing.members:
-            raise PasswordError(name=self.path.name)
+            raise PasswordError(name=self.name)
 
 
 def is_junk(parts: list[str]) -> bool:
@@ -171,62 +171,62 @@ def is_junk(parts: list[str]) -> bool:
     )
 
 
-def _open_zip(path: Path, settings: Settings) -> zipfile.ZipFile:
+def _open_zip(path: Path, name: str, settings: Settings) -> zipfile.ZipFile:
     size = path.stat().st_size
     if size == 0:
-        raise EmptyUploadError(name=path.name)
+        raise EmptyUploadError(name=name)
     if size > settings.max_upload:
         limit = f"{settings.max_upload / 1e9:.1f} GB"
-        raise TooLargeError(found=f"{size / 1e9:.1f} GB", unit="", name=path.name, limit=limit)
+        raise TooLargeError(found=f"{size / 1e9:.1f} GB", unit="", name=name, limit=limit)
     with path.open("rb") as file:
         head = file.read(512)
         for magic, kind in _OTHER_ARCHIVES:
             if head.startswith(magic):
-                raise OtherArchiveError(name=path.name, kind=kind)
+                raise OtherArchiveError(name=name, kind=kind)
         if head[257:262] == b"ustar":
-            raise OtherArchiveError(name=path.name, kind="tar")
+            raise OtherArchiveError(name=name, kind="tar")
         file.seek(max(0, size - 65_557))
         tail = file.read()
-        _check_directory(tail, head, path, size, settings)
+        _check_directory(tail, head, path, name, settings)
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
-        raise BrokenArchiveError(name=path.name) from error
+        raise BrokenArchiveError(name=name) from error
 
 
-def _check_directory(tail: bytes, head: bytes, path: Path, size: int, settings: Settings) -> None:
+def _check_directory(tail: bytes, head: bytes, path: Path, name: str, settings: Settings) -> None:
     """Refuse by the end record, before zipfile builds a list of every entry in memory (PKWARE APPNOTE 4.3.16)."""
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < 22:
         if head.startswith(b"PK\x03\x04"):
-            raise BrokenArchiveError(name=path.name)
-        raise NotAnArchiveError(name=path.name)
+            raise BrokenArchiveError(name=name)
+        raise NotAnArchiveError(name=name)
     entries, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
     if (locator := tail.rfind(_LOCATOR64, 0, at)) >= 0 and (entries == 0xFFFF or directory == 0xFFFFFFFF):
         with path.open("rb") as file:
             file.seek(struct.unpack("<Q", tail[locator + 8 : locator + 16])[0])
             record = file.read(56)
         if len(record) < 56 or not record.startswith(_END64):
-            raise UnsafeArchiveError(name=path.name)
+            raise UnsafeArchiveError(name=name)
         entries, directory = struct.unpack("<QQ", record[32:48])
     if entries > settings.max_entries or directory > _MAX_DIRECTORY_BYTES:
-        raise TooLargeError(found=f"{entries:,}", unit="files", name=path.name, limit=f"{settings.max_entries:,}")
-    if directory > size:
-        raise BrokenArchiveError(name=path.name)
+        raise TooLargeError(found=f"{entries:,}", unit="files", name=name, limit=f"{settings.max_entries:,}")
+    if directory > path.stat().st_size:
+        raise BrokenArchiveError(name=name)
 
 
-def _check_ranges(entries: list[zipfile.ZipInfo], path: Path) -> None:
+def _check_ranges(entries: list[zipfile.ZipInfo], size: int, name: str) -> None:
     """No two entries may share bytes of the file: the trick of every modern zip bomb (Fifield, WOOT 2019).
 
     https://www.bamsoftware.com/hacks/zipbomb/ ; the interpreter's own check is missing before 3.11.8.
     """
-    size, end = path.stat().st_size, 0
+    end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            raise UnsafeArchiveError(name=path.name)
+            raise UnsafeArchiveError(name=name)
         end = entry.header_offset + 30 + entry.compress_size
     if end > size:
-        raise UnsafeArchiveError(name=path.name)
+        raise UnsafeArchiveError(name=name)
 
 
 def _name_encoding(entries: list[zipfile.ZipInfo]) -> str:

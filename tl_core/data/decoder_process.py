@@ -32,12 +32,12 @@ from tl_core.settings import Settings
 
 def main() -> None:
     job = json.load(sys.stdin)
-    settings = Settings.from_environment()
+    settings = Settings.from_json(job["settings"])
     resource.setrlimit(resource.RLIMIT_AS, (settings.decoder_memory, settings.decoder_memory))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        with Source(Path(job["source"]), settings) as source:
+        with Source(Path(job["source"]), job["name"], settings) as source:
             _run(source, job, settings)
     except IntakeError as error:
         _say(error=type(error).__name__, values=error.values)
@@ -53,7 +53,7 @@ def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
         skipped = source.listing.skipped
     if len(members) > settings.max_pictures:
         limit = f"{settings.max_pictures:,}"
-        raise TooLargeError(found=f"{len(members):,}", unit="pictures", name=source.path.name, limit=limit)
+        raise TooLargeError(found=f"{len(members):,}", unit="pictures", name=source.name, limit=limit)
     _say(total=len(members), skipped=skipped, ignored=source.listing.ignored)
     with Path(job["pixels"]).open("r+b" if job["offset"] else "wb") as out:
         out.seek(job["offset"])

@@ -70,7 +70,7 @@ def prepare(
         if free < settings.free_disk_reserve:
             raise errors.DiskFullError(free=f"{free / 1e9:.1f} GB")
         reading = _Reading()
-        yield from _read(source, folder, settings, reading, should_stop)
+        yield from _read(source, folder, settings, reading, should_stop, name=name)
         if not reading.complete:
             return
         made = _understand(reading, folder, name, settings)
@@ -121,6 +121,7 @@ def _read(
     reading: _Reading,
     should_stop: Callable[[], bool],
     *,
+    name: str = "",
     loose: bool = False,
 ) -> Iterator[Event]:
     """Fill `reading` with as many children as it takes."""
@@ -129,6 +130,8 @@ def _read(
     for _ in range(_MAX_CHILDREN):
         job = {
             "source": str(source.resolve()),
+            "name": name,
+            "settings": settings.to_json(),
             "pixels": str(folder.resolve() / PIXELS),
             "offset": reading.offset,
             "start": reading.next,
@@ -155,7 +158,7 @@ def _read(
         if threads == 1:
             blamed.append(reading.next)
         threads = 1
-    raise errors.IntakeCrashedError(name=source.name)
+    raise errors.IntakeCrashedError(name=name)
 
 
 def _take(line: dict[str, Any], reading: _Reading) -> None:
