@@ -1,16 +1,23 @@
 """All limits and folders in one place, each from an environment variable of the same name with `TL_` before it."""
 
 import os
-import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from tl_core.errors import OptionError
+
+
+def _default_data_dir() -> Path:
+    """Where programs keep a user's data on this system (XDG base directories; LOCALAPPDATA on Windows)."""
+    base = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or "~/.local/share"
+    return Path(base).expanduser() / "transfer-lab"
 
 
 @dataclass(frozen=True)
 class Settings:
     """Limits on what is accepted, and where things are kept. Sizes are bytes unless the name says otherwise."""
 
-    data_dir: Path = Path(tempfile.gettempdir()) / "transfer-lab"
+    data_dir: Path = field(default_factory=_default_data_dir)
     max_upload: int = 4_000_000_000
     max_entries: int = 50_000
     max_pictures: int = 20_000
@@ -41,7 +48,7 @@ class Settings:
 
     def to_json(self) -> dict[str, str | int]:
         """For a child process; `from_json` is the inverse."""
-        return {field.name: str(v) if isinstance(v := getattr(self, field.name), Path) else v for field in fields(self)}
+        return {item.name: str(v) if isinstance(v := getattr(self, item.name), Path) else v for item in fields(self)}
 
     @classmethod
     def from_json(cls, record: dict[str, str | int]) -> "Settings":
@@ -50,18 +57,18 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """The settings of this process. Raises ValueError naming the variable when one is not a number."""
+        """The settings of this process. Raises OptionError naming the variable when one is not a number."""
         chosen: dict[str, Path | int] = {}
-        for field in fields(cls):
-            variable = f"TL_{field.name.upper()}"
+        for item in fields(cls):
+            variable = f"TL_{item.name.upper()}"
             if (text := os.environ.get(variable)) is None:
                 continue
-            if field.name == "data_dir":
-                chosen[field.name] = Path(text).expanduser().resolve()
+            if item.name == "data_dir":
+                chosen[item.name] = Path(text).expanduser().resolve()
                 continue
             if not text.isdecimal():
-                raise ValueError(f"{variable} must be a whole number, not {text!r}")
-            chosen[field.name] = int(text)
+                raise OptionError(option=variable, found=f"“{text}”", needed="a whole number is needed")
+            chosen[item.name] = int(text)
         return cls(**chosen)  # type: ignore[arg-type]
 
 
