@@ -11,20 +11,24 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from tl_core.errors import TLError
 from tl_core.settings import Settings
 
-SETTINGS = Settings.from_environment()
+try:
+    SETTINGS = Settings.from_environment()
+except TLError as error:
+    sys.exit(str(error))
 os.environ["GRADIO_TEMP_DIR"] = str(SETTINGS.data_dir / "web")
 
-import gradio as gr  # noqa: E402
-from starlette.middleware import Middleware  # noqa: E402
+import gradio as gr
+from starlette.middleware import Middleware
 
-from tl_core.jobs.runs import sweep  # noqa: E402
-from tl_core.jobs.supervisor import WorkerSupervisor  # noqa: E402
-from tl_ui.guard import LOOPBACK, Guard, GuardSettings  # noqa: E402
-from tl_ui.page import build, translations  # noqa: E402
-from tl_ui.theme import CSS, THEME  # noqa: E402
-from tl_ui.workspace import Workspace  # noqa: E402
+from tl_core.jobs.runs import sweep
+from tl_core.jobs.supervisor import WorkerSupervisor
+from tl_ui.guard import LOOPBACK, Guard, GuardSettings
+from tl_ui.page import build, translations
+from tl_ui.theme import CSS, THEME
+from tl_ui.workspace import Workspace
 
 ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 
