@@ -19,7 +19,7 @@ from tl_core.bundle.card import markdown_text
 from tl_core.bundle.predictor import Prediction, Predictor
 from tl_core.bundle.table import predictions_csv, text_cell
 from tl_core.data.intake import decode_files
-from tl_core.errors import BundleError, DamagedBundleError, NewerFormatError, NotABundleError
+from tl_core.errors import BundleError, DamagedBundleError, NewerFormatError, NotABundleError, OptionError
 from tl_core.evaluation.metrics import evaluate
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
@@ -145,7 +145,7 @@ def swap_weights(folder: Path, state: dict[str, torch.Tensor]) -> None:
     edit(folder, lambda r: r["files"].update({"model.safetensors": bundle._sha256(folder / "model.safetensors")}))
 
 
-@pytest.mark.parametrize("change", ["extra", "missing", "shape", "nan"])
+@pytest.mark.parametrize("change", ["extra", "missing", "shape", "nan", "type", "variance"])
 def test_case_65_weights_that_do_not_fit_are_refused(folder: Path, change: str) -> None:
     state = load_file(folder / "model.safetensors")
     if change == "extra":
@@ -154,6 +154,10 @@ def test_case_65_weights_that_do_not_fit_are_refused(folder: Path, change: str) 
         del state["fc.bias"]
     elif change == "shape":
         state["fc.bias"] = torch.zeros(99)
+    elif change == "type":
+        state["fc.bias"] = state["fc.bias"].half()
+    elif change == "variance":
+        state["bn1.running_var"] *= -1
     else:
         state["fc.bias"][0] = torch.nan
     swap_weights(folder, state)
@@ -170,6 +174,12 @@ def test_case_65_weights_that_do_not_fit_are_refused(folder: Path, change: str) 
         lambda r: r["preprocessing"].update(size=10**6),
         lambda r: r["preprocessing"].update(size="64"),
         lambda r: r["preprocessing"].update(framing="eval"),
+        lambda r: r["preprocessing"].update(crop_pct=0.002),
+        lambda r: r["preprocessing"].update(mean=[10**400, 1, 1]),
+        lambda r: r.update(class_names="abc"),
+        lambda r: r.update(class_names=["a", "a", "b"]),
+        lambda r: r.update(class_names=["a", "\ud800", "b"]),
+        lambda r: r["files"].pop("config.json"),
         lambda r: r["preprocessing"].update(mean=[0.5]),
         lambda r: r["preprocessing"].update(std=[0, 0, 0]),
         lambda r: r.pop("files"),
@@ -183,7 +193,30 @@ def test_case_66_a_senseless_description_is_refused(folder: Path, change: Any) -
         bundle.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[1]", "[" * 100_000, '{"format": NaN}', "\ufeff{}"])
+@pytest.mark.parametrize("format", [-5, 0, True, "1", None])
+def test_case_66_a_format_that_is_no_number_is_refused(folder: Path, format: Any) -> None:
+    edit(folder, lambda r: r.update(format=format))
+    with pytest.raises(NotABundleError):
+        bundle.load(folder)
+
+
+def test_as_many_classes_as_are_allowed_can_be_saved_and_opened(tmp_path: Path) -> None:
+    names = tuple(f"class {i}" for i in range(Settings().max_classes))
+    made(tmp_path / "many", names)
+    assert bundle.load(tmp_path / "many")[1].class_names == names
+
+
+def test_saving_never_replaces_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="with other files in it"):
+        made(tmp_path / "b")
+    assert (tmp_path / "b" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"format": 1, "format": 1}', "", "not json", "[1]", "[" * 100_000, '{"format": NaN}', "\ufeff{}"]
+)
 def test_case_66_what_is_not_json_is_refused(folder: Path, text: str) -> None:
     (folder / "bundle.json").write_text(text)
     with pytest.raises(BundleError):

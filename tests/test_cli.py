@@ -66,6 +66,8 @@ def test_doctor_knows_this_machine() -> None:
         (["predict", "nowhere", "app.py"], "is not a model made here"),
         (["predict", "tests", "nowhere.jpg"], "no file “nowhere.jpg”"),
         (["inspect", "app.py"], "“app.py” is not a zip file"),
+        (["train", "ZIP", "--out", "OUT", "--seed", "-1"], "--seed: found -1"),
+        (["train", "ZIP", "--out", "app.py"], "app.py"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_two(

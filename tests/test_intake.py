@@ -1,6 +1,7 @@
 """Uploads as people make them, and as people with bad luck or bad intentions make them."""
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -356,3 +358,84 @@ def test_hostile_files_of_the_shared_collection_never_break_the_reading(tmp_path
     read = [r for r in results if not isinstance(r, str)]
     assert len(read) > 50 and all(r.ndim == 3 and r.shape[2] == 3 for r in read)
     assert not any(isinstance(r, str) and r == "crashed" for r in results)
+
+
+def test_an_out_folder_with_other_things_in_it_is_left_alone(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(errors.OptionError, match="with other files in it"):
+        list(prepare(make_zip({"a": 3, "b": 3}), mine, settings))
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_pictures_themselves_are_never_the_out_folder(
+    make_zip: Zipper, read_set: Any, tmp_path: Path, settings: Settings
+) -> None:
+    with zipfile.ZipFile(make_zip({"a": 3, "b": 3})) as archive:
+        archive.extractall(tmp_path / "pictures")
+    for folder in (tmp_path / "pictures", tmp_path / "pictures" / "set", tmp_path):
+        with pytest.raises(errors.OptionError):
+            list(prepare(tmp_path / "pictures", folder, settings))
+    assert len(list((tmp_path / "pictures").rglob("*.jpg"))) == 6
+
+
+def test_case_44_a_child_out_of_memory_costs_no_picture_that_fits_alone(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    from PIL import Image
+
+    # Each takes about 0.3 GB to decode: alone in 0.9 GB of address space it fits, several at a time do not.
+    big = encode(Image.new("RGBA", (5_600, 5_600), (200, 30, 30, 128)), "png")
+    content: dict[str, bytes | int] = {"a": 4, "b": 4, "a/big1.png": big, "b/small.png": picture(70, ending="png")}
+    tight = replace(settings, decoder_memory=900_000_000)
+    list(prepare(make_zip(content), tmp_path / "set", tight))
+    images = ImageSet.load(tmp_path / "set")
+    assert len(images.pictures) + len(images.skipped) == 10
+    assert all(s.reason == "crashed" for s in images.skipped)  # never "damaged": nothing is wrong with them
+    assert len(images.pictures) >= 9
+
+
+def test_case_9_a_directory_longer_than_its_record_says_is_counted(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    upload = make_zip({"a": 6, "b": 6})
+    data = bytearray(upload.read_bytes())
+    end = data.rfind(b"PK\5\6")
+    data[end + 8 : end + 12] = struct.pack("<HH", 1, 1)
+    upload.write_bytes(data)
+    assert "Found 12 files" in refused(upload, tmp_path / "set", replace(settings, max_entries=10))
+
+
+def test_damaged_lzma_entries_cost_their_pictures_only(make_zip: Zipper, read_set: Any, tmp_path: Path) -> None:
+    upload = tmp_path / "lzma.zip"
+    with zipfile.ZipFile(upload, "w", zipfile.ZIP_LZMA) as archive:
+        for label, shape in (("a", "star"), ("b", "circle")):
+            for i in range(4):
+                archive.writestr(f"{label}/{i}.jpg", picture(i, shape=shape))
+    with zipfile.ZipFile(upload) as archive:
+        at = archive.getinfo("a/1.jpg").header_offset
+    data = bytearray(upload.read_bytes())
+    data[at + 60 : at + 400] = b"\xff" * 340
+    upload.write_bytes(data)
+    images = read_set(upload)
+    assert len(images.pictures) == 7 and [s.reason for s in images.skipped] == ["damaged"]
+
+
+def test_only_loose_pictures_are_told_about_folders(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    upload = make_zip({"1.jpg": picture(1), "2.jpg": picture(2)})
+    assert "Found 2 picture(s) in “pictures.zip”, but none in the folder of a class" in refused(
+        upload, tmp_path / "set", settings
+    )
+
+
+def test_a_disk_that_fills_up_while_reading_is_called_full(
+    make_zip: Zipper, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The child may write half of the reserve less than what is free: leave it 1 MB.
+    free = shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr("tl_core.data.intake.shutil.disk_usage", lambda path: SimpleNamespace(free=10**18))
+    nearly_full = replace(settings, free_disk_reserve=2 * free)
+    assert "The disk of this machine is full" in refused(make_zip({"a": 30, "b": 30}), tmp_path / "set", nearly_full)

@@ -16,7 +16,7 @@ from tl_core.events import Event, Failed, Finished, Progress, Started
 from tl_core.jobs import runs
 from tl_core.jobs.runs import EventLog, Request, RunFolder, folder_of, new_key, queued, sweep
 from tl_core.jobs.supervisor import WorkerSupervisor
-from tl_core.jobs.worker import ATTEMPTS, MAX_ATTEMPTS, work
+from tl_core.jobs.worker import ATTEMPTS, MAX_ATTEMPTS, take, work
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
@@ -110,7 +110,8 @@ def test_a_set_deleted_meanwhile_ends_the_run_in_words(settings: Settings) -> No
 
 def test_only_one_process_gets_a_run(images: ImageSet, settings: Settings) -> None:
     run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
-    assert [run.claim() for _ in range(3)] == [True, False, False]
+    assert run.claim()
+    assert not RunFolder(run.path).claim()
 
 
 @pytest.mark.parametrize("key", ["", "x", "../../../etc", "a" * 21, "a" * 23, "a/" * 11, None, 5, ["a" * 22]])
@@ -144,3 +145,33 @@ def test_old_things_are_swept_and_new_ones_kept(images: ImageSet, settings: Sett
     os.utime(old.path, (past, past))
     assert sweep(settings) == 1
     assert not old.path.exists() and new.path.exists()
+
+
+def test_a_line_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
+    log, event = EventLog(tmp_path), Progress("features", 1, 2, 0.5)
+    (tmp_path / runs.EVENTS).write_text('{"kind":"Prog')
+    EventLog(tmp_path).append(event)
+    assert log.new() == [event]
+
+
+def test_a_run_whose_log_was_cut_does_not_keep_the_next_from_being_trained(
+    images: ImageSet, settings: Settings, worker: WorkerSupervisor
+) -> None:
+    broken = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert broken.claim()
+    broken.release()
+    (broken.path / runs.EVENTS).write_text('{"kind":"Prog')
+    other = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    worker.start()
+    assert isinstance(wait_for(other, finished)[-1], Finished)
+    assert isinstance(wait_for(broken, finished)[-1], Finished)
+
+
+def test_a_run_held_by_a_live_process_is_not_trained_twice(images: ImageSet, settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert run.claim()
+    again = RunFolder(run.path)
+    assert not take(again, settings)
+    run.release()
+    assert take(again, settings) and again.over()
+    assert not take(RunFolder(run.path), settings)

@@ -23,6 +23,14 @@ from tl_core.data.layout import Place, interpret, merge_labels, natural_order
         (["cats/2020/1.jpg", "dogs/2021/1.jpg"], {"cats/2020/1.jpg": ("cats", "")}),
         # a note beside the wrapper folder does not hide it
         (["README.md", "pets/cats/1.jpg", "pets/dogs/1.jpg"], {"pets/cats/1.jpg": ("cats", ""), "README.md": None}),
+        # a class may be called "train" too
+        (["car/1.jpg", "train/1.jpg", "bus/1.jpg"], {"train/1.jpg": ("train", ""), "car/1.jpg": ("car", "")}),
+        (["v/car/1.jpg", "v/train/1.jpg"], {"v/train/1.jpg": ("train", "")}),
+        (["d/training_set/a/1.jpg", "d/test_set/a/2.jpg"], {"d/test_set/a/2.jpg": ("a", "test")}),
+        (
+            ["seg_train/a/1.jpg", "Test data/b/2.jpg"],
+            {"seg_train/a/1.jpg": ("a", "train"), "Test data/b/2.jpg": ("b", "test")},
+        ),
         # loose pictures are in no class, and do not make the folder around the classes one
         (
             ["w/p/a/1.jpg", "w/p/b/1.jpg", "w/1.jpg", "2.jpg"],
@@ -39,7 +47,7 @@ from tl_core.data.layout import Place, interpret, merge_labels, natural_order
 def test_a_layout_is_understood(paths: list[str], expected: dict[str, tuple[str, str] | None]) -> None:
     places = interpret(paths)
     for path, place in expected.items():
-        assert places[path] == (Place(*place) if place else None)  # type: ignore[arg-type]
+        assert places[path] == (Place(*place) if place else "no_class_folder")  # type: ignore[arg-type]
 
 
 def test_class_names_equal_but_for_case_spaces_or_invisible_characters_are_one_class() -> None:
@@ -65,3 +73,13 @@ def test_any_names_can_be_ordered_and_merged_twice_to_the_same(names: list[str])
 @given(st.lists(st.text(alphabet="ab/train.jpg\u732b", min_size=1, max_size=30), min_size=1, max_size=10, unique=True))
 def test_any_paths_get_an_answer(paths: list[str]) -> None:
     assert interpret(paths).keys() == set(paths)
+
+
+def test_what_lies_beside_the_parts_is_left_out_and_said() -> None:
+    places = interpret(["train/a/1.jpg", "test/a/2.jpg", "images to predict/3.jpg"])
+    assert places["images to predict/3.jpg"] == "outside_parts"
+
+
+def test_long_names_that_begin_alike_stay_two_classes() -> None:
+    names, _ = merge_labels(["x" * 80 + "1", "x" * 80 + "2"])
+    assert len(set(names.values())) == 2 and all(len(name) <= 64 for name in names.values())

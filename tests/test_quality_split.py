@@ -121,10 +121,28 @@ def test_small_and_unequal_classes_are_said(make_zip: Zipper, read_set: Any) -> 
 
 
 def test_flat_pictures_are_only_copies_when_equal() -> None:
-    thumbs = np.full((3, 256), 128, dtype=np.uint8)
+    thumbs = np.full((3, 768), 128, dtype=np.uint8)
     assert copy_groups(["x", "y", "x"], thumbs) == [0, 1, 0]
 
 
 def test_the_known_leak_of_the_monkeys_is_found_whole(read_set: Any) -> None:
     parts = split(read_set(shared("monkeys10.zip")))
     assert parts.official and parts.moved == 54
+
+
+def test_the_same_drawing_in_another_colour_is_no_copy(make_zip: Zipper, read_set: Any) -> None:
+    content = {}
+    for label, colour in (("red", (200, 0, 0)), ("green", (0, 102, 0))):
+        for i in range(6):
+            image = Image.new("RGB", (120, 120), "white")
+            image.paste(colour, (10 + 9 * i, 20, 60 + 9 * i, 90))
+            content[f"{label}/{i}.png"] = encode(image, "png")
+    images = read_set(make_zip(content))
+    assert len({p.group for p in images.pictures}) == 12
+
+
+def test_one_picture_in_two_classes_never_examines() -> None:
+    rows = [(0, i, "") for i in range(10)] + [(1, i, "") for i in range(2)] + [(1, 20 + i, "") for i in range(10)]
+    for seed in range(20):
+        parts = split(images_of(rows), seed=seed)
+        assert not {rows[i][1] for i in parts.test} & {0, 1}

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import Zipper, shared
+from tests.conftest import Zipper, picture, shared
 from tl_core.bundle.predictor import Predictor
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
-from tl_core.errors import NothingTrainedError, OptionError
+from tl_core.errors import NothingTrainedError, OptionError, TooAlikeError
 from tl_core.events import Event, Finished, Notice, Progress, StageDone, Started, from_line, to_line
 from tl_core.models.availability import best_local
 from tl_core.settings import Settings
@@ -170,3 +170,43 @@ def test_real_ants_and_bees_beat_guessing(read_set: Any, settings: Settings, tmp
     evaluation = Predictor(tmp_path / "run" / "bundle").info.evaluation
     assert evaluation.tested == 153
     assert evaluation.interval[0] > evaluation.majority
+
+
+def test_an_official_split_that_cannot_be_kept_is_said(
+    make_zip: Zipper, read_set: Any, settings: Settings, tmp_path: Path
+) -> None:
+    images = read_set(make_zip({"train/a": 8, "train/b": 8, "test/a": 4, "test/c": 8}))
+    events = list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
+    assert "split_made_anew" in [e.code for e in events if isinstance(e, Notice)]
+
+
+def test_pictures_that_are_all_copies_end_in_a_sentence(
+    make_zip: Zipper, read_set: Any, settings: Settings, tmp_path: Path
+) -> None:
+    same = picture(5)
+    images = read_set(
+        make_zip(
+            {
+                "train/a/x.jpg": same,
+                "train/b/x.jpg": same,
+                **{f"test/a/{i}.jpg": picture(i) for i in range(3)},
+                **{f"test/b/{i}.jpg": picture(i, shape="circle") for i in range(3)},
+            }
+        )
+    )
+    with pytest.raises(TooAlikeError, match="copies of each other"):
+        list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
+
+
+def test_stop_while_solving_keeps_a_head(images: ImageSet, settings: Settings, tmp_path: Path) -> None:
+    seen: list[Event] = []
+
+    def once_solving() -> bool:
+        return any(isinstance(e, Progress) and e.stage == "solving" for e in seen)
+
+    plan = plan_for(images, settings)
+    for event in train(images, tmp_path / "run", plan=plan, settings=settings, should_stop=once_solving):
+        seen.append(event)
+    assert isinstance(seen[-1], Finished) and seen[-1].accuracy > 0.6
+    solving = [e for e in seen if isinstance(e, Progress) and e.stage == "solving"]
+    assert solving[-1].done < solving[-1].total - 1

@@ -6,7 +6,7 @@ so far. Heavy imports happen inside the commands, so that `--help` and a wrong p
 
 import argparse
 import json
-import shutil
+import os
 import signal
 import sys
 import tempfile
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tl_core import wording
-from tl_core.data.imageset import ImageSet
+from tl_core.bundle.files import MANIFEST
+from tl_core.data.imageset import PIXELS, ImageSet
 from tl_core.data.intake import prepare
-from tl_core.errors import NothingTrainedError, OptionError, TLError
+from tl_core.errors import NothingTrainedError, OptionError, TLError, refuse_foreign
 from tl_core.events import Event, Finished, Notice, Progress
+from tl_core.models.catalogue import find
 from tl_core.settings import Settings
 
 _BAR = 24
@@ -30,12 +32,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except TLError as error:
-        print(f"\r\033[K{error}" if sys.stderr.isatty() else str(error), file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except BrokenPipeError:  # whoever was reading has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:  # a path the person named that cannot be read or written
+        if error.filename is None or error.strerror is None:
+            raise
+        return _refuse(
+            f"“{error.filename}” cannot be used: {error.strerror}. Choose another place, or change its permissions."
+        )
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"\r\033[K{sentence}" if sys.stderr.isatty() else sentence, file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +93,11 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    if not 0 <= args.seed < 2**31:
+        raise OptionError(option="--seed", found=args.seed, needed=f"a number from 0 to {2**31 - 1} is needed")
+    if args.backbone != "auto":
+        find(args.backbone)
+    refuse_foreign(args.out / "bundle", MANIFEST)
     with _stop_flag() as should_stop:
         images = _prepared(args.data, args.out / "set", should_stop)
         _describe(images)
@@ -170,11 +191,10 @@ def _prepared(data: Path, folder: Path, should_stop: Callable[[], bool]) -> Imag
     stamp_file = folder / "source.json"
     stamp = _stamp(data)
     try:
-        if stamp is not None and json.loads(stamp_file.read_text()) == stamp:
+        if stamp is not None and json.loads(stamp_file.read_text()) == stamp and (folder / PIXELS).exists():
             return ImageSet.load(folder)
     except (OSError, ValueError, KeyError):
         pass  # read anew
-    shutil.rmtree(folder, ignore_errors=True)
     _show(prepare(data, folder, Settings.from_environment(), should_stop=should_stop))
     if should_stop():
         raise NothingTrainedError

@@ -4,10 +4,10 @@
     ├─ IntakeError       EmptyUploadError, NotAnArchiveError, OtherArchiveError, BrokenArchiveError,
     │                    PasswordError, UnsafeArchiveError, TooLargeError, NoPicturesError,
     │                    UnreadablePicturesError, OneClassError, TooFewPicturesError, TooManyClassesError,
-    │                    IntakeCrashedError, DiskFullError
+    │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
-    ├─ TrainingError     NothingTrainedError, TrainingCrashedError
+    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError
     ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError
     ├─ OptionError       a value on the command line that cannot be used
     └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
@@ -18,12 +18,14 @@ page can say the same in another language; values from outside are shortened and
 """
 
 import unicodedata
+from pathlib import Path
 from typing import ClassVar
 
 
 def plain(value: object, limit: int = 80) -> str:
     """`value` as text that is safe to put in one line: no control or direction characters, at most `limit` long."""
-    text = "".join(c if unicodedata.category(c)[0] not in "CZ" or c == " " else " " for c in str(value))
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")
+    text = "".join(" " if unicodedata.category(c) in hidden else c for c in str(value))
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -128,6 +130,22 @@ class IntakeCrashedError(IntakeError):
     sentence = "“{name}” could not be opened within the limits of this machine. Make a smaller zip and try again."
 
 
+class NoClassFoldersError(IntakeError):
+    code = "no_class_folders"
+    sentence = (
+        "Found {found} picture(s) in “{name}”, but none in the folder of a class. "
+        "Make one folder for each class, put its pictures in it, and zip those folders."
+    )
+
+
+class CompressionError(IntakeError):
+    code = "compression"
+    sentence = (
+        "The files in “{name}” are packed in a way that cannot be unpacked here. "
+        "Unpack it on your computer and compress the folders again as an ordinary zip."
+    )
+
+
 class DiskFullError(IntakeError):
     code = "disk_full"
     sentence = "The disk of this machine is full ({free} left). Free some space, then try again."
@@ -161,7 +179,15 @@ class TrainingError(TLError):
 
 class NothingTrainedError(TrainingError):
     code = "nothing_trained"
-    sentence = "Training was stopped before there was anything to keep. Press Train to start again."
+    sentence = "Training was stopped before there was anything to keep. Start it again when you like."
+
+
+class TooAlikeError(TrainingError):
+    code = "too_alike"
+    sentence = (
+        "Too many pictures are copies of each other to keep some aside for the test. "
+        "Add different pictures to every class and try again."
+    )
 
 
 class TrainingCrashedError(TrainingError):
@@ -196,6 +222,14 @@ class NewerFormatError(BundleError):
 class OptionError(TLError):
     code = "option"
     sentence = "{option}: found {found}; {needed}."
+
+
+def refuse_foreign(folder: Path, marker: str) -> None:
+    """Raise OptionError unless `folder` may be replaced: absent, empty, or ours, which the file `marker` shows."""
+    if folder.exists() and not (folder / marker).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(
+            option="--out", found=f"“{folder.name}” with other files in it", needed="choose a folder that is new or empty"
+        )
 
 
 class HubError(TLError):

@@ -17,6 +17,8 @@ SKIP_REASONS = {
     "link": "a link, not a file",
     "nested_archive": "an archive inside the archive; unpack it first",
     "no_class_folder": "not in the folder of a class",
+    "outside_parts": "beside the folders for training and testing",
+    "no_permission": "this program may not read it",
     "name_unusable": "its name points outside of the upload",
     "name_too_long": "its name or path is too long",
     "crashed": "it could not be read within the limits of this machine",
@@ -43,6 +45,10 @@ REMARKS = {
 NOTICES = {
     "copies_moved": (
         "{count} test picture(s) have a copy among the training pictures and were used for training instead."
+    ),
+    "split_made_anew": (
+        "The split that came with the pictures could not be kept, because a class has no pictures on one side of it; "
+        "a new one was made."
     ),
     "stopped_early": "Stopped early: the model was made from {count} of {total} pictures.",
     "backbone_fallback": (

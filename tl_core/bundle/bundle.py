@@ -23,7 +23,7 @@ from torch import nn
 from tl_core.bundle.card import card
 from tl_core.bundle.files import CARD, CONFIG, FILES, MANIFEST, MAX_JSON, MAX_WEIGHTS, WEIGHTS
 from tl_core.data.pixels import Preprocessing
-from tl_core.errors import DamagedBundleError, NewerFormatError, NotABundleError
+from tl_core.errors import DamagedBundleError, NewerFormatError, NotABundleError, refuse_foreign
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.models.backbone import untrained
 from tl_core.models.catalogue import CATALOGUE, Backbone
@@ -31,6 +31,7 @@ from tl_core.models.catalogue import CATALOGUE, Backbone
 FORMAT = 1
 _MAX_TENSORS = 5_000
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
 
 
@@ -48,6 +49,7 @@ class BundleInfo:
 
 def save(folder: Path, model: nn.Module, info: BundleInfo) -> None:
     """Write the bundle into `folder`, complete or not at all: it appears under its name when every file is there."""
+    refuse_foreign(folder, MANIFEST)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -82,7 +84,7 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
     if not folder.is_dir():
         raise NotABundleError(name=name, reason="there is no such folder")
     record = _read_json(folder / MANIFEST, name)
-    if not isinstance(record.get("format"), int):
+    if type(record.get("format")) is not int or record["format"] < 1:
         raise NotABundleError(name=name, reason=f"{MANIFEST} has no format number")
     if record["format"] > FORMAT:
         raise NewerFormatError(name=name, found=record["format"], known=FORMAT)
@@ -96,7 +98,9 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
     model = untrained(info.backbone, len(info.class_names))
     _check_tensors(folder / WEIGHTS, model, name)
     state = load_file(folder / WEIGHTS)
-    if not all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point()):
+    variances = [value for key, value in state.items() if key.endswith("running_var")]
+    finite = all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point())
+    if not finite or any(bool((value < 0).any()) for value in variances):
         raise DamagedBundleError(name=name, reason="some weights are not numbers")
     model.load_state_dict(state, strict=True)
     return model, info
@@ -135,22 +139,35 @@ def _timm_config(info: BundleInfo) -> dict[str, Any]:
 def _info(record: dict[str, Any], name: str) -> BundleInfo:
     try:
         row = next(row for row in CATALOGUE if row.id == record["backbone"])
-        classes = tuple(record["class_names"])
-        p = record["preprocessing"]
-        numbers = [*p["mean"], *p["std"], p["crop_pct"]]
-        if not (2 <= len(classes) <= 10_000 and all(isinstance(label, str) for label in classes)):
+        names = record["class_names"]
+        if not (isinstance(names, list) and 2 <= len(set(names)) == len(names) <= 10_000 and all(map(_is_name, names))):
             raise ValueError("class names")
-        if not (isinstance(p["size"], int) and 32 <= p["size"] <= 1024 and p["framing"] in _TIMM_CROP_MODES):
+        p = record["preprocessing"]
+        if not (type(p["size"]) is int and 32 <= p["size"] <= 1024 and p["framing"] in _TIMM_CROP_MODES):
             raise ValueError("preprocessing")
-        if len(numbers) != 7 or not all(math.isfinite(n) and n > 0 for n in numbers) or p["crop_pct"] > 1:
+        numbers = [float(n) for n in (*p["mean"], *p["std"], p["crop_pct"])]
+        if (
+            len(numbers) != 7
+            or not all(math.isfinite(n) and 0 < n <= 10 for n in numbers)
+            or not 0.5 <= numbers[6] <= 1
+        ):
             raise ValueError("preprocessing")
         preprocessing = Preprocessing(p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]))
-        if not isinstance(record["files"], dict) or WEIGHTS not in record["files"]:
+        if set(record["files"]) != set(FILES) - {MANIFEST}:
             raise ValueError("files")
         evaluation = Evaluation.from_dict(record["evaluation"])
-        return BundleInfo(row, classes, preprocessing, evaluation, dict(record["training"]), str(record["created"]))
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
+        return BundleInfo(
+            row, tuple(names), preprocessing, evaluation, dict(record["training"]), str(record["created"])
+        )
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, StopIteration) as error:
         raise DamagedBundleError(name=name, reason=f"{MANIFEST} describes no model that is known here") from error
+
+
+def _is_name(name: object) -> bool:
+    """Whether `name` can be a class name: some text, not too long, without half a surrogate pair."""
+    if not isinstance(name, str) or not 0 < len(name) <= 200:
+        return False
+    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _check_tensors(file: Path, model: nn.Module, name: str) -> None:
@@ -164,19 +181,31 @@ def _check_tensors(file: Path, model: nn.Module, name: str) -> None:
             for key in names:
                 if tuple(stored.get_slice(key).get_shape()) != tuple(wanted[key].shape):
                     raise DamagedBundleError(name=name, reason="the weights have other sizes than described")
+                if stored.get_slice(key).get_dtype() != _DTYPES[wanted[key].dtype]:
+                    raise DamagedBundleError(name=name, reason="the weights are of another type than described")
     except SafetensorError as error:
         raise DamagedBundleError(name=name, reason=f"{WEIGHTS} cannot be read") from error
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
-    if not path.is_file() or path.stat().st_size > MAX_JSON:
+    if not path.is_file():
         raise NotABundleError(name=name, reason=f"{path.name} is missing")
+    if path.stat().st_size > MAX_JSON:
+        raise DamagedBundleError(name=name, reason=f"{path.name} is larger than any that is made here")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise DamagedBundleError(name=name, reason=f"{path.name} is not valid JSON") from error
     if not isinstance(record, dict):
         raise DamagedBundleError(name=name, reason=f"{path.name} is not valid JSON")
+    return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key stands twice")
     return record
 
 
@@ -185,7 +214,9 @@ def _refuse_constant(text: str) -> float:
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
 
 
 def _sha256(path: Path) -> str:

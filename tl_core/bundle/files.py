@@ -6,6 +6,7 @@ bundle.json         what timm has no place for, and the SHA-256 of every other f
 README.md           the model card
 """
 
+import lzma
 import shutil
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from tl_core.errors import NotABundleError
 
 MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
 FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
-MAX_JSON, MAX_WEIGHTS = 4_000_000, 2_000_000_000  # bytes
+MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
 
 
 def to_zip(folder: Path, target: Path) -> Path:
@@ -30,6 +31,8 @@ def to_zip(folder: Path, target: Path) -> Path:
 
 def from_zip(source: Path, into: Path) -> Path:
     """Unpack a downloaded bundle's known files into the folder `into`. Raises NotABundleError."""
+    if not source.is_file():
+        raise NotABundleError(name=source.name, reason="there is no such file or folder")
     into.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(source) as archive:
@@ -42,6 +45,6 @@ def from_zip(source: Path, into: Path) -> Path:
                     raise NotABundleError(name=source.name, reason=f"{name} is too large")
                 with archive.open(entries[name]) as packed, (into / name).open("wb") as out:
                     shutil.copyfileobj(packed, out, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError) as error:
         raise NotABundleError(name=source.name, reason="it is not a complete zip") from error
     return into

@@ -5,6 +5,7 @@ passwords, names that lead elsewhere. Nothing is ever unpacked to disk: an entry
 Does not judge what is inside a file (`decode` does). Runs in the limited child only.
 """
 
+import lzma
 import os
 import stat
 import struct
@@ -38,7 +39,8 @@ _OTHER_ARCHIVES = (
 )
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_MAX_DIRECTORY_BYTES = 64_000_000
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
+_MAX_DIRECTORY_BYTES = 16_000_000
 
 
 class UnreadableEntryError(Exception):
@@ -96,7 +98,9 @@ class Source:
             assert self._zip is not None
             with self._zip.open(member.handle) as entry:
                 return entry.read(limit)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, struct.error) as error:
+        except PermissionError as error:
+            raise UnreadableEntryError("no_permission") from error
+        except _READ_ERRORS as error:
             raise UnreadableEntryError("damaged") from error
         except NotImplementedError as error:
             raise UnreadableEntryError("unsupported_compression") from error
@@ -119,7 +123,12 @@ class Source:
             self.listing.members.append(Member(unicodedata.normalize("NFC", "/".join(parts)), size, handle))
 
     def _list_folder(self) -> None:
-        for folder, below, files in os.walk(self.path):
+
+        def unreadable(error: OSError) -> None:
+            name = os.path.relpath(str(error.filename), self.path)
+            self.listing.skipped.append((name, "no_permission"))
+
+        for folder, below, files in os.walk(self.path, onerror=unreadable):
             below.sort()
             for file in sorted(files):
                 path = Path(folder, file)
@@ -133,7 +142,10 @@ class Source:
                     raise TooLargeError(found="more", unit="files", name=self.name, limit=limit)
 
     def _list_zip(self, archive: zipfile.ZipFile) -> None:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if len(archive.infolist()) > self.settings.max_entries:  # whatever the end record said
+            found, limit = f"{len(archive.infolist()):,}", f"{self.settings.max_entries:,}"
+            raise TooLargeError(found=found, unit="files", name=self.name, limit=limit)
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))]
         _check_ranges(entries, self.path.stat().st_size, self.name)
         declared = sum(entry.file_size for entry in entries)
         if declared > self.settings.max_unpacked:
@@ -202,7 +214,7 @@ def _check_directory(tail: bytes, head: bytes, path: Path, name: str, settings: 
             raise BrokenArchiveError(name=name)
         raise NotAnArchiveError(name=name)
     entries, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
-    if (locator := tail.rfind(_LOCATOR64, 0, at)) >= 0 and (entries == 0xFFFF or directory == 0xFFFFFFFF):
+    if (locator := tail.rfind(_LOCATOR64, 0, at)) >= 0:  # zipfile believes this record whenever it is there
         with path.open("rb") as file:
             file.seek(struct.unpack("<Q", tail[locator + 8 : locator + 16])[0])
             record = file.read(56)

@@ -32,11 +32,11 @@ _FTYP_BRANDS = {
     b"msf1": "HEIF",
     b"heim": "HEIF",
 }
-# What Pillow's decoders may raise on hostile bytes (Pillow's own OSS-Fuzz harness accepts exactly these).
+# What Pillow's decoders may raise on hostile bytes (the list of Pillow's own OSS-Fuzz harness, less MemoryError, which
+# is about this machine and not about the picture).
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
-    MemoryError,
     ValueError,
     NotImplementedError,
     OverflowError,
@@ -146,16 +146,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled_to_bytes(values: npt.NDArray[np.generic]) -> RGB:
-    """16-bit, 32-bit and float samples as uint8: by the range their type suggests, never clipped."""
-    numbers = np.nan_to_num(values.astype(np.float64))
+    """16-bit, 32-bit and float samples as uint8, never clipped: by the range that their type and values suggest.
+
+    Integers by the bit depth in use (8, 10, 12, 14 or 16: cameras and microscopes store fewer bits than the file has),
+    so that pictures of one instrument are scaled alike; floats by [0, 1] or [0, 255]; anything else by its extremes.
+    """
+    numbers = np.nan_to_num(values.astype(np.float32), copy=False)
     low, high = float(numbers.min()), float(numbers.max())
-    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
     elif low >= 0 and high <= 65_535:
-        low, high = 0.0, 65_535.0
-    return np.round((numbers - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+        depth = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        low, high = 0.0, float(2**depth - 1)
+    numbers -= low
+    numbers *= 255 / max(high - low, 1e-12)
+    return np.round(numbers, out=numbers).astype(np.uint8)
 
 
 def _bounded(picture: Image.Image, settings: Settings) -> Image.Image:

@@ -2,15 +2,17 @@
 
     python -m tl_core.data.decoder_process        (a job as JSON on stdin, one JSON line a picture on stdout)
 
-Address space, file size and open files are limited, the environment holds no secret, and whatever a file does to this
-process, its parent only sees the line that is missing and starts another child behind it.
+Address space, written bytes and open files are limited, the environment holds no secret, and whatever a file does to
+this process, its parent only sees the line that is missing and starts another child behind it.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
 import resource
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -29,39 +31,54 @@ from tl_core.data.quality import THUMB_SIDE
 from tl_core.errors import IntakeError, TooLargeError
 from tl_core.settings import Settings
 
+OUT_OF_MEMORY = 70  # exit status
+
 
 def main() -> None:
     job = json.load(sys.stdin)
     settings = Settings.from_json(job["settings"])
-    resource.setrlimit(resource.RLIMIT_AS, (settings.decoder_memory, settings.decoder_memory))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    free = shutil.disk_usage(Path(job["pixels"]).parent).free
+    writable = max(1_000_000, free - settings.free_disk_reserve // 2)
+    for limit, value in (
+        (resource.RLIMIT_AS, settings.decoder_memory),
+        (resource.RLIMIT_FSIZE, writable),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
     try:
         with Source(Path(job["source"]), job["name"], settings) as source:
             _run(source, job, settings)
     except IntakeError as error:
         _say(error=type(error).__name__, values=error.values)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        _say(error="DiskFullError", values={"free": f"{free / 1e9:.1f} GB"})
     except MemoryError:
-        os._exit(70)
+        os._exit(OUT_OF_MEMORY)
 
 
 def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
-    places = interpret([member.name for member in source.listing.members])
-    members = [member for member in source.listing.members if places[member.name] is not None or job["loose"]]
-    skipped = source.listing.skipped + [(name, "no_class_folder") for name, place in places.items() if place is None]
+    """Read the job's share of the pictures: from `start` to before `until`."""
+    listing = source.listing
+    places = interpret([member.name for member in listing.members])
     if job["loose"]:
-        skipped = source.listing.skipped
+        places = dict.fromkeys(places, Place("", ""))
+    members = [member for member in listing.members if isinstance(places[member.name], Place)]
+    skipped = listing.skipped + [(name, place) for name, place in places.items() if isinstance(place, str)]
     if len(members) > settings.max_pictures:
         limit = f"{settings.max_pictures:,}"
         raise TooLargeError(found=f"{len(members):,}", unit="pictures", name=source.name, limit=limit)
-    _say(total=len(members), skipped=skipped, ignored=source.listing.ignored)
+    _say(total=len(members), skipped=skipped, ignored=listing.ignored)
+    mine = range(job["start"], min(job["until"], len(members)))
     with Path(job["pixels"]).open("r+b" if job["offset"] else "wb") as out:
         out.seek(job["offset"])
         out.truncate()
-        for number, result in _decoded(source, members, job["start"], job["threads"], set(job["blamed"]), settings):
-            member = members[number]
-            place = places[member.name] or Place("", "")
-            row = {"n": number, "name": member.name, "label": place.label, "part": place.part}
+        for number, result in _decoded(source, members, mine, job["threads"], set(job["blamed"]), settings):
+            place = places[members[number].name]
+            assert isinstance(place, Place)
+            row = {"n": number, "name": members[number].name, "label": place.label, "part": place.part}
             if isinstance(result, str):
                 _say(**row, skip=result)
                 continue
@@ -75,7 +92,7 @@ Result = str | tuple[RGB, str]
 
 
 def _decoded(
-    source: Source, members: list[Member], start: int, threads: int, blamed: set[int], settings: Settings
+    source: Source, members: list[Member], numbers: range, threads: int, blamed: set[int], settings: Settings
 ) -> Iterator[tuple[int, Result]]:
     """(number, pixels and thumbnail | reason) in order, a few pictures ahead in threads."""
 
@@ -84,12 +101,17 @@ def _decoded(
             pixels = decode(source.read(member), settings)
         except (PictureProblemError, UnreadableEntryError) as error:
             return str(error.args[0])
-        small = Image.fromarray(pixels).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX).convert("L")
+        except MemoryError:
+            # Too much at once, or too much for one: the parent tries it alone in a fresh child and then knows.
+            os._exit(OUT_OF_MEMORY)
+        except Exception:  # no decoder's surprise may cost more than its picture; this process is there for that
+            return "damaged"
+        small = Image.fromarray(pixels).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
         return pixels, base64.b64encode(small.tobytes()).decode()
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[int, Future[Result] | None]] = deque()
-        for number in range(start, len(members)):
+        for number in numbers:
             ahead.append((number, None if number in blamed else pool.submit(one, members[number])))
             if len(ahead) > threads:
                 yield _settle(*ahead.popleft())

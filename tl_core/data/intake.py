@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +22,16 @@ from typing import Any
 import numpy as np
 
 from tl_core import errors
-from tl_core.data.imageset import PIXELS, RGB, ImageSet, Picture, Remark, Skipped
-from tl_core.data.layout import PART_NAMES, Part, merge_labels, natural_order
+from tl_core.data.imageset import FILE, PIXELS, RGB, ImageSet, Picture, Remark, Skipped
+from tl_core.data.layout import PARTS, Part, looks_like_picture, merge_labels, natural_order
 from tl_core.data.quality import THUMB_SIDE, copy_groups, remarks
 from tl_core.errors import IntakeError, plain
 from tl_core.events import Event, PicturesReady, Progress
 from tl_core.settings import Settings, scrubbed_environment
 
 _REPORT_EVERY = 0.2  # seconds between two progress events
-_MAX_CHILDREN = 50  # a set that kills more children than this is given up
+_MAX_DEATHS = 50  # a set that kills more children than this is given up
+_MAX_THREADS = 4  # they share the child's memory limit
 
 
 @dataclass
@@ -63,7 +65,15 @@ def prepare(
         raise errors.OptionError(
             option="DATA", found=f"no file or folder “{source}”", needed="a zip or a folder is needed"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(source, os.R_OK):
+        raise errors.OptionError(option="DATA", found=f"“{source}” may not be read", needed="check its permissions")
+    inside = folder.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(folder.resolve())
+    if inside:
+        found = f"“{folder.name}”, which is inside or around the pictures"
+        raise errors.OptionError(option="--out", found=found, needed="choose a folder beside them")
+    errors.refuse_foreign(folder, FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     finished = False
     try:
         free = shutil.disk_usage(folder).free
@@ -125,23 +135,21 @@ def _read(
     loose: bool = False,
 ) -> Iterator[Event]:
     """Fill `reading` with as many children as it takes."""
-    threads, started = os.cpu_count() or 1, time.monotonic()
-    blamed: list[int] = []
-    for _ in range(_MAX_CHILDREN):
-        job = {
-            "source": str(source.resolve()),
-            "name": name,
-            "settings": settings.to_json(),
-            "pixels": str(folder.resolve() / PIXELS),
-            "offset": reading.offset,
-            "start": reading.next,
-            "threads": threads,
-            "blamed": blamed,
-            "loose": loose,
-        }
-        reported = 0.0
-        for _line in _child_lines(job, settings, should_stop):
-            _take(_line, reading)
+    most = min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    job: dict[str, Any] = {
+        "source": str(source.resolve()),
+        "name": name,
+        "settings": settings.to_json(),
+        "pixels": str(folder.resolve() / PIXELS),
+        "loose": loose,
+        "blamed": [],
+    }
+    started, reported, deaths, alone = time.monotonic(), 0.0, 0, False
+    while deaths < _MAX_DEATHS:
+        until = reading.next + 2 * most if alone else settings.max_pictures
+        job |= {"offset": reading.offset, "start": reading.next, "until": until, "threads": 1 if alone else most}
+        for line in _child_lines(job, settings, should_stop):
+            _take(line, reading)
             now = time.monotonic()
             if now - reported > _REPORT_EVERY and reading.total:
                 reported = now
@@ -154,10 +162,14 @@ def _read(
             return
         if not reading.listed:
             break
-        # The child died. With one thread the next line's picture is the culprit; with more, find out first.
-        if threads == 1:
-            blamed.append(reading.next)
-        threads = 1
+        if reading.next == until:  # got past the place where a child had died: all threads again
+            alone = False
+            continue
+        # The child died. With one thread, the picture whose line is missing is the culprit; with more, find out first.
+        deaths += 1
+        if alone:
+            job["blamed"].append(reading.next)
+        alone = True
     raise errors.IntakeCrashedError(name=name)
 
 
@@ -226,10 +238,7 @@ def _understand(reading: _Reading, folder: Path, name: str, settings: Settings) 
     skipped = reading.skipped + [(plain(row["name"], 200), row["skip"]) for row in reading.rows if "skip" in row]
     rows = [row for row in reading.rows if "skip" not in row]
     if not rows:
-        tried = sum("skip" in row for row in reading.rows)
-        if tried and any(row["skip"] != "not_a_picture" for row in reading.rows):
-            raise errors.UnreadablePicturesError(name=name, found=tried)
-        raise errors.NoPicturesError(name=name)
+        raise _none_usable(skipped, name)
     # A folder is a class when it holds a readable picture; one whose pictures all failed must not vanish unseen.
     tried_labels = {row["label"] for row in reading.rows if row.get("skip") != "not_a_picture"}
     shown, changed = merge_labels(tried_labels)
@@ -240,7 +249,7 @@ def _understand(reading: _Reading, folder: Path, name: str, settings: Settings) 
         raise errors.TooManyClassesError(found=len(class_names), limit=settings.max_classes)
     number = {label: i for i, label in enumerate(class_names)}
     thumbs = np.stack([np.frombuffer(base64.b64decode(row["thumb"]), dtype=np.uint8) for row in rows])
-    assert thumbs.shape[1] == THUMB_SIDE**2
+    assert thumbs.shape[1] == 3 * THUMB_SIDE**2
     groups = copy_groups([row["hash"] for row in rows], thumbs)
     pictures = tuple(
         Picture(
@@ -272,5 +281,17 @@ def _understand(reading: _Reading, folder: Path, name: str, settings: Settings) 
     )
 
 
+def _none_usable(skipped: list[tuple[str, str]], name: str) -> IntakeError:
+    """Why not one picture of an upload can be used."""
+    reasons = Counter(reason for _, reason in skipped)
+    damaged = sum(reasons[reason] for reason in ("damaged", "too_many_pixels", "too_large_file", "crashed"))
+    if damaged:
+        return errors.UnreadablePicturesError(name=name, found=damaged)
+    if reasons["unsupported_compression"]:
+        return errors.CompressionError(name=name)
+    loose = sum(reason in ("no_class_folder", "outside_parts") and looks_like_picture(file) for file, reason in skipped)
+    return errors.NoClassFoldersError(name=name, found=loose) if loose else errors.NoPicturesError(name=name)
+
+
 def _part(text: str) -> Part:
-    return next((part for part in PART_NAMES.values() if part == text), "")
+    return next((part for part in PARTS if part == text), "")

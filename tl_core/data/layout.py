@@ -14,16 +14,31 @@ from typing import Literal
 from tl_core.errors import plain
 
 Part = Literal["", "train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
 
-PART_NAMES: dict[str, Part] = {
+_PART_WORDS: dict[str, Part] = {
     **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "验证", "验证集"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "测试", "测试集"), "test"),
 }
+# As in "training_set", "Test data", "seg_train", "train2017".
+_DECORATED = re.compile(r"(?:seg|dataset|data)?(.+?)(?:set|data|images|pictures|split|\d{4})?")
+
+
+def part_of(folder: str) -> Part | None:
+    """The part of a split that a folder's name means, or None."""
+    key = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFC", folder).casefold())
+    found = _DECORATED.fullmatch(key)
+    return _PART_WORDS.get(key) or (_PART_WORDS.get(found[1]) if found else None)
+
+
 PICTURE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"),
     *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
+
+
+NAME_LENGTH = 64
 
 
 @dataclass(frozen=True)
@@ -34,29 +49,41 @@ class Place:
     part: Part
 
 
-def interpret(names: Sequence[str]) -> dict[str, Place | None]:
-    """The place of every path; None for a picture in no class folder."""
+def interpret(names: Sequence[str]) -> dict[str, Place | str]:
+    """The place of every path, or the reason's code why it has none."""
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
-    pictures = [name for name in names if looks_like_picture(name)] or list(names)
-    has_parts = any(PART_NAMES.get(_key(part)) == "train" for name in pictures for part in folders[name])
-    wrapper = _wrapper([folders[name] for name in pictures], has_parts)
+    pictures = [folders[name] for name in names if looks_like_picture(name)] or list(folders.values())
+    has_parts = _has_parts(pictures)
+    wrapper = _wrapper(pictures, has_parts)
     return {name: _place(folders[name], wrapper, has_parts) for name in names}
+
+
+def _has_parts(paths: list[tuple[str, ...]]) -> bool:
+    """Whether folders called "train" are a part: they hold class folders, or stand in several class folders."""
+    above: set[tuple[str, ...]] = set()
+    for path in paths:
+        for at, folder in enumerate(path):
+            if part_of(folder) == "train":
+                if len(path) > at + 1:
+                    return True
+                above.add(path[:at])
+    return len(above) > 1
 
 
 def looks_like_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_ENDINGS)
 
 
-def _place(folders: tuple[str, ...], wrapper: tuple[str, ...], has_parts: bool) -> Place | None:
+def _place(folders: tuple[str, ...], wrapper: tuple[str, ...], has_parts: bool) -> Place | str:
     if has_parts:
-        at = next((i for i, folder in enumerate(folders) if _key(folder) in PART_NAMES), None)
-        if at is not None:
-            part = PART_NAMES[_key(folders[at])]
-            above = [folder for folder in folders[:at] if folder not in wrapper]
-            label = folders[at + 1] if len(folders) > at + 1 else above[-1] if above else None
-            return Place(label, part) if label else None
+        at = next((i for i, folder in enumerate(folders) if part_of(folder)), None)
+        if at is None:
+            return "outside_parts" if folders else "no_class_folder"
+        above = [folder for folder in folders[:at] if folder not in wrapper]
+        label = folders[at + 1] if len(folders) > at + 1 else above[-1] if above else None
+        return Place(label, part_of(folders[at]) or "") if label else "no_class_folder"
     if wrapper[: len(folders)] == folders:  # beside the classes, not in one
-        return None
+        return "no_class_folder"
     below = folders[len(wrapper) :] if folders[: len(wrapper)] == wrapper else folders
     return Place(below[0], "")
 
@@ -69,13 +96,9 @@ def _wrapper(paths: list[tuple[str, ...]], has_parts: bool) -> tuple[str, ...]:
         following = {path[len(shared)] for path in deeper}
         if len(following) != 1 or not any(len(path) > len(shared) + 1 for path in deeper):
             return shared
-        if has_parts and _key(next(iter(following))) in PART_NAMES:
+        if has_parts and part_of(next(iter(following))):
             return shared
         shared += (following.pop(),)
-
-
-def _key(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip().casefold()
 
 
 def merge_labels(labels: Iterable[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -87,11 +110,21 @@ def merge_labels(labels: Iterable[str]) -> tuple[dict[str, str], list[tuple[str,
     names: dict[str, str] = {}
     changed: list[tuple[str, str]] = []
     for label in sorted(set(labels), key=natural_order):
-        clean = plain(unicodedata.normalize("NFC", label), 64) or "_"
-        names[label] = shown.setdefault(clean.casefold(), clean)
+        clean = plain(unicodedata.normalize("NFC", label), 10_000) or "_"
+        if clean.casefold() not in shown:
+            shown[clean.casefold()] = _short(clean, set(shown.values()))
+        names[label] = shown[clean.casefold()]
         if names[label] != label:
             changed.append((plain(label), names[label]))
     return names, changed
+
+
+def _short(name: str, taken: set[str]) -> str:
+    """`name` within the length that can be shown, told apart from those that begin alike."""
+    short, number = plain(name, NAME_LENGTH), 2
+    while short in taken:
+        short, number = f"{plain(name, NAME_LENGTH - 6)} ({number})", number + 1
+    return short
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tl_core.data.imageset import Picture, Remark
 
 THUMB_SIDE = 16
-# Two pictures are one when their 16 x 16 grey thumbnails differ, by root mean square, by less than this many grey
+# Two pictures are one when their 16 x 16 colour thumbnails differ, by root mean square, by less than this many grey
 # levels of 255 and by less than this share of their contrast. On monkeys10 that finds the 54 known copies between train
 # and val, on hymenoptera none, and on dtd10 it does not take one striped cloth for another (bench/RESULTS.md).
 COPY_DISTANCE, COPY_SHARE = 8.0, 0.15
@@ -20,7 +20,7 @@ UNEQUAL_RATIO = 5
 
 
 def copy_groups(hashes: Sequence[str], thumbs: npt.NDArray[np.uint8]) -> list[int]:
-    """A group number for each of N pictures: equal for copies, exact (by hash) or near (by `thumbs`, (N, 256) grey)."""
+    """A group number for each of N pictures: equal for copies, exact (by hash) or near (by `thumbs`, (N, 768) RGB)."""
     parent = list(range(len(hashes)))
 
     def root(i: int) -> int:

@@ -50,8 +50,10 @@ def _stratified(pictures: Sequence[Picture], fraction: float, seed: int) -> set[
     for i, picture in enumerate(pictures):
         groups[picture.group].append(i)
     by_label: defaultdict[int, list[list[int]]] = defaultdict(list)
-    for members in groups.values():  # a group across classes counts for the class of its first picture
-        by_label[pictures[members[0]].label].append(members)
+    for members in groups.values():
+        labels = {pictures[i].label for i in members}
+        if len(labels) == 1:  # one picture in two classes cannot be answered right: it teaches, it does not examine
+            by_label[labels.pop()].append(members)
     rng = np.random.default_rng(seed)
     chosen: set[int] = set()
     for label in sorted(by_label):

@@ -7,6 +7,7 @@
 does not give the key away. A run without `claimed` is queued; one whose last event ends it is over.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -46,8 +47,11 @@ class EventLog:
         self._offset = 0
 
     def append(self, event: Event) -> None:
-        with self._file.open("a", encoding="ascii") as out:
-            out.write(to_line(event))
+        """Add a line; one that a killed process left half-written is closed first."""
+        with self._file.open("ab+") as out:
+            if out.tell() and os.pread(out.fileno(), 1, out.tell() - 1) != b"\n":
+                out.write(b"\n")
+            out.write(to_line(event).encode("ascii"))
 
     def new(self) -> list[Event]:
         """Events appended since the last call; none while there is no file."""
@@ -59,7 +63,15 @@ class EventLog:
             return []
         complete = data[: data.rfind(b"\n") + 1]  # a line being written is read next time
         self._offset += len(complete)
-        return [from_line(line) for line in complete.decode("ascii").splitlines()]
+        return [event for line in complete.splitlines() if (event := _readable(line)) is not None]
+
+
+def _readable(line: bytes) -> Event | None:
+    """The event of a line, or None for what a kill or a full disk left of one."""
+    try:
+        return from_line(line.decode("ascii"))
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, settings: Settings, key: str, request: Request) -> "RunFolder":
@@ -92,15 +105,24 @@ class RunFolder:
         return Request(record["set_folder"], Plan(**record["plan"]))
 
     def claim(self) -> bool:
-        """Take the run for this process. False when another has it."""
+        """Take the run for this process until `release` or its death. False when another live process has it."""
+        handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_RDWR)
         try:
-            handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
             return False
-        os.close(handle)
+        self._lock = handle
         return True
 
+    def release(self) -> None:
+        """Let go of a claimed run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def claimed(self) -> bool:
+        """Whether some process, alive or dead, has taken the run."""
         return (self.path / CLAIMED).exists()
 
     def ask_to_stop(self) -> None:
@@ -130,6 +152,11 @@ def all_runs(settings: Settings) -> Iterator[RunFolder]:
 def queued(settings: Settings) -> list[RunFolder]:
     """Runs nobody has taken yet, oldest first."""
     return [run for run in all_runs(settings) if not run.claimed()]
+
+
+def abandoned(settings: Settings) -> list[RunFolder]:
+    """Runs whose process died in the middle, oldest first."""
+    return [run for run in all_runs(settings) if run.claimed() and not run.over()]
 
 
 def sweep(settings: Settings) -> int:

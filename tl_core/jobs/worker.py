@@ -15,7 +15,7 @@ from pathlib import Path
 from tl_core.data.imageset import ImageSet
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Progress
-from tl_core.jobs.runs import EventLog, RunFolder, all_runs, queued
+from tl_core.jobs.runs import EventLog, RunFolder, abandoned, queued
 from tl_core.settings import Settings
 
 ATTEMPTS, READY = "attempts", "worker.ready"
@@ -32,17 +32,26 @@ def main() -> None:
     from tl_core.doctor import probe
     from tl_core.training import run as _  # noqa: F401  imported now, so that the first run starts at once
 
-    left_over = [run for run in all_runs(settings) if run.claimed() and not run.over()]
-    for run in left_over:
-        work(run, settings)
+    for run in abandoned(settings):
+        take(run, settings)
     probe(settings)
     ready.write_text(str(os.getpid()))
     while os.getppid() == parent:
-        waiting = [run for run in queued(settings) if run.claim()][:1]
-        if waiting:
-            work(waiting[0], settings)
-        else:
+        if not any(take(run, settings) for run in queued(settings)[:1]):
             time.sleep(_POLL_SECONDS)
+
+
+def take(run: RunFolder, settings: Settings) -> bool:
+    """Train `run` unless another live worker has it or it is over. False when there was nothing to do."""
+    if not run.claim():
+        return False
+    try:
+        if run.over():
+            return False
+        work(run, settings)
+        return True
+    finally:
+        run.release()
 
 
 def work(run: RunFolder, settings: Settings) -> None:

@@ -4,7 +4,9 @@ The seconds come from speeds measured on this machine (`machine.json` in the dat
 embedded backbone to begin with, then every run's own figures.
 """
 
+import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -49,16 +51,18 @@ class Machine:
         return rates[0] / row.gflops if rates else None
 
     def remember(self, row: Backbone, pictures_per_second: float) -> None:
+        """Keep a measurement for later plans; a folder that cannot be written to only makes those less exact."""
         known = self._load() | {row.id: round(pictures_per_second, 1)}
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(known))
-        temporary.replace(self._file)
+        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(known))
+            temporary.replace(self._file)
 
     def _load(self) -> dict[str, float]:
         try:
             return {str(k): float(v) for k, v in json.loads(self._file.read_text()).items()}
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, TypeError):
             return {}  # not probed yet, or half a file after a power cut: measured anew
 
 

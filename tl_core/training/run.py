@@ -21,7 +21,7 @@ from torch import nn
 from tl_core.bundle import bundle
 from tl_core.data.imageset import ImageSet
 from tl_core.data.split import Split, split
-from tl_core.errors import NothingTrainedError, WeightsUnavailableError
+from tl_core.errors import NothingTrainedError, TooAlikeError, WeightsUnavailableError
 from tl_core.evaluation.metrics import Evaluation, evaluate
 from tl_core.events import Event, Finished, Progress, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
@@ -88,6 +88,8 @@ def train(
     yield Started(len(images.pictures), len(images.class_names), plan.backbone, chosen.reason, plan.seconds)
     if parts.moved:
         yield notice("copies_moved", count=parts.moved)
+    if any(images.part_counts()) and not parts.official:
+        yield notice("split_made_anew")
     row, trunk = _load_backbone(find(plan.backbone), settings)
     if row.id != plan.backbone:
         yield notice("backbone_fallback", title=find(plan.backbone).title)
@@ -101,9 +103,10 @@ def train(
 
     known = set(seen.indices)
     fit, exam = ([i for i in side if i in known] for side in (parts.train, parts.test))
-    if not exam or {images.pictures[i].label for i in fit} != set(range(len(images.class_names))):
-        raise NothingTrainedError
-    head = yield from _solve(images, seen.of(fit), fit, plan, clock)
+    taught = {images.pictures[i].label for i in fit}
+    if not exam or len(taught) < len(images.class_names) or len({images.pictures[i].group for i in fit}) < 2:
+        raise NothingTrainedError if seen.stopped else TooAlikeError
+    head = yield from _solve(images, seen.of(fit), fit, plan, clock, should_stop)
     yield clock.done("solving")
 
     evaluation = _evaluate(images, seen.of(exam), exam, head)
@@ -176,13 +179,18 @@ class _Pass:
 
 
 def _solve(
-    images: ImageSet, features: npt.NDArray[np.float32], fit: Sequence[int], plan: Plan, clock: _Clock
+    images: ImageSet,
+    features: npt.NDArray[np.float32],
+    fit: Sequence[int],
+    plan: Plan,
+    clock: _Clock,
+    should_stop: Callable[[], bool],
 ) -> Generator[Event, None, SolvedHead]:
     """The head for the pictures at `fit`, whose features are given."""
     labels = [images.pictures[i].label for i in fit]
     groups = [images.pictures[i].group for i in fit]
     head: SolvedHead | None = None
-    for step in solve(features, labels, groups, len(images.class_names), seed=plan.seed):
+    for step in solve(features, labels, groups, len(images.class_names), seed=plan.seed, should_stop=should_stop):
         if isinstance(step, SolvedHead):
             head = step
         else:

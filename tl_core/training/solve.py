@@ -6,7 +6,7 @@ logits, calibrates the head (Guo et al. 2017, arXiv 1706.04599) and is folded in
 standardisation, so what comes out is a plain linear layer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,9 +41,18 @@ class SolveStep:
 
 
 def solve(
-    features: npt.NDArray[np.float32], labels: Sequence[int], groups: Sequence[int], classes: int, *, seed: int = 0
+    features: npt.NDArray[np.float32],
+    labels: Sequence[int],
+    groups: Sequence[int],
+    classes: int,
+    *,
+    seed: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[SolveStep | SolvedHead]:
-    """Yields `SolveStep`s, then the head for N pictures' (N, D) features, labels in 0..classes-1 and copy groups."""
+    """Yields `SolveStep`s, then the head for N pictures' (N, D) features, labels in 0..classes-1 and copy groups.
+
+    At least two groups are needed. When `should_stop` says so, the strength is chosen by the folds done so far.
+    """
     x = torch.from_numpy(features)
     y = torch.tensor(labels)
     count = fold_count(labels, groups)
@@ -54,6 +63,8 @@ def solve(
     logits = torch.full((len(STRENGTHS), len(y), classes), torch.nan)
     done = 0
     for fold in used:
+        if done and should_stop():
+            break
         inside, outside = fold_of != fold, fold_of == fold
         weights: Tensor | None = None
         with _one_thread():
