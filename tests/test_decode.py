@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -114,6 +115,7 @@ def test_case_47_animations_give_their_first_frame() -> None:
 
 @pytest.mark.parametrize("ending", ["avif", "heif"])
 def test_phone_formats_are_read(ending: str) -> None:
+    pillow_heif.register_heif_opener()  # to write one
     assert decode(encode(quadrants(), ending), SETTINGS).shape == (80, 120, 3)
 
 

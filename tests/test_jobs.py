@@ -175,3 +175,15 @@ def test_a_run_held_by_a_live_process_is_not_trained_twice(images: ImageSet, set
     run.release()
     assert take(again, settings) and again.over()
     assert not take(RunFolder(run.path), settings)
+
+
+def test_workers_that_die_at_birth_are_told_about(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_core.jobs.supervisor._RESTART_SECONDS", 0.01)
+    monkeypatch.setenv("TL_MAX_UPLOAD", "senseless")  # the worker ends at once, saying so
+    supervisor = WorkerSupervisor(settings)
+    supervisor.start()
+    end = time.monotonic() + 60
+    while not (settings.data_dir / runs.TROUBLE).exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    supervisor.close()

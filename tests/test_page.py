@@ -201,7 +201,7 @@ def test_an_example_teaches_and_many_pictures_become_a_table(context: Any, app: 
     files[-1].write_bytes(b"not a picture")
     page.get_by_role("tab", name="Many pictures").click()
     page.set_input_files("#many-upload input[type=file]", [str(file) for file in files])
-    page.wait_for_selector("#many-answers:visible")
+    page.wait_for_selector("#many-answers table")
     with page.expect_download() as waiting:
         page.click("#csv")
     waiting.value.save_as(tmp_path / "answers.csv")

@@ -37,6 +37,7 @@ def test_training_tells_what_is_done_and_what_is_next() -> None:
     waiting = panel.training([], "en")
     assert waiting.running and "to get ready" in waiting.html
     assert "2 training run(s) before yours" in panel.training([], "en", ahead=2).html
+    assert "cannot start on this machine" in panel.training([], "en", trouble=True).html
     events = [STARTED, StageDone("backbone", 0.2), Progress("features", 40, 100, 6.0)]
     shown = panel.training(events, "en")
     assert shown.running and "about 6 s left" in shown.html and shown.html.count('class="done"') == 1
@@ -152,8 +153,13 @@ def test_sentences_are_in_the_language_the_labels_are_in(header: str, language: 
 
 def test_no_word_is_kept_that_nothing_says() -> None:
     code = "".join(file.read_text() for file in Path(words.__file__).parents[1].glob("*.py"))
-    built = ("data.part.", "data.example.", "results.", "train.backbone.", "use.col_")
+    built = ("data.part.", "data.example.", "results.", "train.backbone.", "use.col_", "unit.")
     own = json.loads((Path(words.__file__).parent / "en.json").read_text(encoding="utf-8"))
     assert not [
         key for key in own if key not in re.findall(r"[\"']([a-z0-9_.]+)[\"']", code) and not key.startswith(built)
     ]
+
+
+def test_times_are_said_as_people_say_them() -> None:
+    assert [words.duration("en", s) for s in (0.2, 8, 240, 4200)] == ["1 s", "8 s", "4 min", "70 min"]
+    assert words.duration("zh", 7800) == "2 小时 10 分钟"

@@ -228,7 +228,9 @@ def refuse_foreign(folder: Path, marker: str) -> None:
     """Raise OptionError unless `folder` may be replaced: absent, empty, or ours, which the file `marker` shows."""
     if folder.exists() and not (folder / marker).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(
-            option="--out", found=f"“{folder.name}” with other files in it", needed="choose a folder that is new or empty"
+            option="--out",
+            found=f"“{folder.name}” with other files in it",
+            needed="choose a folder that is new or empty",
         )
 
 

@@ -41,9 +41,9 @@ def push(
     `replace` allows writing into a model that exists; other files there stay. Raises a HubError.
     """
     token, repo = token.strip(), repo.strip()
+    _check_name(repo)
     if not _TOKEN.fullmatch(token):
         raise TokenFormatError
-    _check_name(repo)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     # token=False: without it the library would fall back on the token of whoever runs this machine.

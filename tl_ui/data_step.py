@@ -25,7 +25,7 @@ class DataStep:
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
         gr.Markdown(t("data.how"))
-        upload = gr.File(label=t("data.upload"), file_types=[".zip"], elem_id="upload", height=140)
+        upload = gr.File(label=t("data.upload"), show_label=False, file_types=[".zip"], elem_id="upload", height=150)
         gr.Markdown(t("data.limits"), elem_classes=["tl-quiet"])
         gr.Markdown(t("data.no_zip"))
         with gr.Row():
@@ -35,12 +35,20 @@ class DataStep:
         summary = gr.HTML(elem_id="understood")
         self.to_next = gr.Button(t("nav.to_train"), variant="primary", visible=False, elem_id="to-train")
         gallery = gr.Gallery(
-            label=t("data.gallery"), columns=6, visible=False, elem_id="samples", buttons=[], format="jpeg"
+            label=t("data.gallery"),
+            show_label=False,
+            columns=6,
+            visible=False,
+            elem_id="samples",
+            buttons=[],
+            format="jpeg",
         )
-        self.outputs = [status, cancel, summary, self.to_next, gallery]
+        self.outputs = [status, cancel, summary, self.to_next, gallery, *examples.values()]
 
         uploaded = upload.upload(self.take, [upload, memory], memory, **PRIVATE)
         uploaded.then(self.follow, memory, self.outputs, **FOLLOW)
+        cleared = upload.clear(self.forget, memory, memory, **PRIVATE)
+        cleared.then(self.follow, memory, self.outputs, **FOLLOW)
         for name, button in examples.items():
             name_of_example = gr.State(name)
             taken = button.click(self.take_example, [name_of_example, memory], memory, **PRIVATE)
@@ -60,6 +68,11 @@ class DataStep:
     def _take(self, file: Path, memory: Memory) -> Memory:
         return {**memory, "set": self._work.take(file, file.name), "run": "", "step": 1}
 
+    def forget(self, memory: Memory) -> Memory:
+        """The person took the file away: nothing chosen, as at the start."""
+        self.cancel(memory)
+        return {**memory, "set": "", "run": "", "step": 1}
+
     def cancel(self, memory: Memory) -> None:
         self._work.cancel_reading(str(memory.get("set", "")))
 
@@ -68,7 +81,7 @@ class DataStep:
         language, key = language_of(request), str(memory.get("set", ""))
         log, name = self._work.set_log(key), self._work.set_name(key)
         if log is None or name is None:
-            yield "", _HIDE, "", _HIDE, _HIDE
+            yield _state("")
             return
         seen: list[Event] = []
         while True:
@@ -76,14 +89,23 @@ class DataStep:
                 state = panel.reading(seen, name, language)
                 if state.ready:
                     break
-                yield state.html, gr.update(visible=state.running), "", _HIDE, _HIDE
+                yield _state(state.html, running=state.running)
                 if not state.running:
                     return
             await asyncio.sleep(_POLL_SECONDS)
             if self._work.set_name(key) is None:  # cancelled: the folder is gone
-                yield figures.message("info", say(language, "data.cancelled")), _HIDE, "", _HIDE, _HIDE
+                yield _state(figures.message("info", say(language, "data.cancelled")))
                 return
         images = await asyncio.to_thread(self._work.images, key)
         if images is not None:
             pictures = gr.update(value=await asyncio.to_thread(sample_pictures, images), visible=True)
-            yield "", _HIDE, panel.understood(images, language), gr.update(visible=True), pictures
+            yield "", _HIDE, panel.understood(images, language), gr.update(visible=True), pictures, *_examples(True)
+
+
+def _state(html: str, *, running: bool = False) -> tuple[Any, ...]:
+    """The outputs while nothing is understood yet; another example cannot be started while one is being read."""
+    return html, gr.update(visible=running), "", _HIDE, _HIDE, *_examples(not running)
+
+
+def _examples(usable: bool) -> list[Any]:
+    return [gr.update(interactive=usable)] * len(EXAMPLE_NAMES)

@@ -28,7 +28,7 @@ def class_bars(names: Sequence[str], counts: Sequence[int], language: str) -> st
         f'<span class="tl-count">{esc(say(language, "data.count", count=count))}</span></li>'
         for name, count in zip(names, counts, strict=True)
     )
-    return f'<ul class="tl-classes">{rows}</ul>'
+    return f'<ul class="tl-classes" tabindex="0">{rows}</ul>'
 
 
 def confusion(names: Sequence[str], matrix: Sequence[Sequence[int]], language: str) -> str:
@@ -91,7 +91,7 @@ def class_table(rows: Sequence[tuple[str, int, float, float, float]], language: 
     )
     body = "".join(
         f'<tr><th scope="row">{esc(name)}</th><td>{support}</td>'
-        + "".join(f"<td>{round(100 * value)} %</td>" for value in (recall, precision, f1))
+        + "".join(f"<td>{round(100 * value)}&nbsp;%</td>" for value in (recall, precision, f1))
         + "</tr>"
         for name, support, recall, precision, f1 in sorted(rows, key=lambda row: row[4])
     )
@@ -104,6 +104,21 @@ def class_table(rows: Sequence[tuple[str, int, float, float, float]], language: 
 
 def _title(language: str, column: str) -> str:
     return f' title="{esc(say(language, f"results.{column}_help"))}"'
+
+
+def heading(text: str) -> str:
+    """A heading within a step."""
+    return f"<h3>{esc(text)}</h3>"
+
+
+def answers_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text under `headers`, scrolling inside its box when it is wide or long."""
+    head = "".join(f'<th scope="col">{esc(text)}</th>' for text in headers)
+    body = "".join("<tr>" + "".join(f"<td>{esc(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="tl-scroll tl-answers" tabindex="0" role="region" aria-label="{esc(headers[0])}">'
+        f'<table class="tl-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def message(kind: str, text: str) -> str:

@@ -8,9 +8,9 @@ from tl_core.data.imageset import ImageSet
 from tl_core.errors import TLError
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
-from tl_core.wording import STAGES, duration
+from tl_core.wording import STAGES
 from tl_ui import figures
-from tl_ui.words import say, table
+from tl_ui.words import duration, say, table
 
 _SKIPPED_SHOWN = 200
 _FEW_TESTS = 30
@@ -41,7 +41,7 @@ def reading(events: Sequence[Event], name: str, language: str) -> ReadingPanel:
 def _progress(event: Progress, language: str) -> str:
     label = f"{say(language, f'stage.{event.stage}')}: {event.done} / {event.total}"
     if event.seconds_left is not None and event.done < event.total:
-        label += " · " + say(language, "train.left", seconds=duration(event.seconds_left))
+        label += " · " + say(language, "train.left", seconds=duration(language, event.seconds_left))
     return figures.progress_bar(event.done / max(event.total, 1), label, say(language, f"stage.{event.stage}"))
 
 
@@ -78,19 +78,40 @@ class TrainPanel:
     finished: bool = False
 
 
-def training(events: Sequence[Event], language: str, *, ahead: int = 0, stopping: bool = False) -> TrainPanel:
-    """The panel of a run after `events`; `ahead` runs are before it in the queue."""
+def training(
+    events: Sequence[Event], language: str, *, ahead: int = 0, stopping: bool = False, trouble: bool = False
+) -> TrainPanel:
+    """The panel of a run after `events`; `ahead` runs are before it in the queue; `trouble`: no trainer will start."""
     if not events:
+        if trouble:
+            return TrainPanel(figures.message("bad", say(language, "train.trouble")), running=True)
         key = "train.ahead" if ahead else "train.waiting"
         waiting = say(language, key, count=ahead)
         return TrainPanel(figures.progress_bar(0, waiting, say(language, "train.progress_name")), running=True)
+    start = next((event for event in events if isinstance(event, Started)), None)
+    end = events[-1]
+    if isinstance(end, Failed):
+        return TrainPanel(figures.message("bad", failure(end, language)))
+    done, notices, current = _so_far(events, language)
+    stages = [stage for stage in STAGES if stage != "reading"]
+    items = "".join(_stage_item(stage, done, current, language) for stage in stages)
+    blocks = [f'<ol class="tl-stages">{items}</ol>', *notices]
+    if isinstance(end, Finished):
+        seconds = duration(language, sum(end.seconds.values()))
+        key = "train.stopped" if end.reason == "stopped" else "train.done"
+        blocks.insert(0, figures.message("good", say(language, key, seconds=seconds)))
+        return TrainPanel("".join(blocks), finished=True)
+    blocks.insert(0, _run_bar(start, done, current, language, stopping))
+    return TrainPanel("".join(blocks), running=True)
+
+
+def _so_far(events: Sequence[Event], language: str) -> tuple[list[str], list[str], Progress | None]:
+    """Stages done, notices as HTML, and the progress of the present stage. A restarted run begins again at the top."""
     done: list[str] = []
     notices: list[str] = []
     current: Progress | None = None
-    start = next((event for event in events if isinstance(event, Started)), None)
-    end: Event | None = None
     for event in events:
-        if isinstance(event, Started):  # a restarted run tells its story again from the top
+        if isinstance(event, Started):
             done, notices, current = [], [], None
         elif isinstance(event, StageDone):
             done.append(event.stage)
@@ -99,20 +120,7 @@ def training(events: Sequence[Event], language: str, *, ahead: int = 0, stopping
             current = event
         elif isinstance(event, Notice):
             notices.append(figures.message("info", notice(event, language)))
-        elif isinstance(event, Finished | Failed):
-            end = event
-    if isinstance(end, Failed):
-        return TrainPanel(figures.message("bad", failure(end, language)))
-    stages = [stage for stage in STAGES if stage != "reading"]
-    items = "".join(_stage_item(stage, done, current, language) for stage in stages)
-    blocks = [f'<ol class="tl-stages">{items}</ol>', *notices]
-    if isinstance(end, Finished):
-        seconds = duration(sum(end.seconds.values()))
-        key = "train.stopped" if end.reason == "stopped" else "train.done"
-        blocks.insert(0, figures.message("good", say(language, key, seconds=seconds)))
-        return TrainPanel("".join(blocks), finished=True)
-    blocks.insert(0, _run_bar(start, done, current, language, stopping))
-    return TrainPanel("".join(blocks), running=True)
+    return done, notices, current
 
 
 def _run_bar(start: Started | None, done: list[str], current: Progress | None, language: str, stopping: bool) -> str:
@@ -125,7 +133,7 @@ def _run_bar(start: Started | None, done: list[str], current: Progress | None, l
         share, left = 0.9 + 0.08 * current.done / max(current.total, 1), current.seconds_left
     label = say(language, "train.stopping") if stopping else ""
     if not stopping and left is not None:
-        label = say(language, "train.left", seconds=duration(left))
+        label = say(language, "train.left", seconds=duration(language, left))
     return figures.progress_bar(share, label, say(language, "train.progress_name"))
 
 

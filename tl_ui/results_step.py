@@ -22,7 +22,13 @@ class ResultsStep:
         self.to_next = gr.Button(t("nav.to_use"), variant="primary", elem_id="to-use")
         note = gr.HTML(elem_id="mistakes-note")
         mistakes = gr.Gallery(
-            label=t("results.mistakes"), columns=4, visible=False, elem_id="mistakes", buttons=[], format="jpeg"
+            label=t("results.mistakes"),
+            show_label=False,
+            columns=4,
+            visible=False,
+            elem_id="mistakes",
+            buttons=[],
+            format="jpeg",
         )
         details = gr.HTML(elem_id="details")
         self.back = gr.Button(t("nav.back"), elem_id="back-to-train")
@@ -37,7 +43,9 @@ class ResultsStep:
             return figures.message("info", say(language, "use.not_yet")), "", gr.update(visible=False), ""
         scores, images = report.evaluation, self._work.images(str(memory.get("set", "")))
         pictures = _mistakes(scores, images, language) if images is not None else []
-        note = "" if scores.mistakes else figures.message("good", say(language, "results.no_mistakes"))
+        note = figures.message("good", say(language, "results.no_mistakes"))
+        if scores.mistakes:
+            note = figures.heading(say(language, "results.mistakes"))
         gallery = gr.update(value=pictures, visible=bool(pictures))
         return panel.headline(scores, language), note, gallery, panel.details(scores, language)
 

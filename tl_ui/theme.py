@@ -8,11 +8,31 @@ THEME = gr.themes.Soft(
     neutral_hue="slate",
     font=["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
+).set(
+    # Dark enough for white text (at least 4.5:1) and for borders one can see.
+    color_accent="*primary_700",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    button_secondary_border_color="*neutral_300",
+    button_secondary_background_fill_hover="*neutral_100",
+    button_secondary_background_fill_hover_dark="*neutral_600",
+    block_label_background_fill="*neutral_100",
+    block_label_text_color="*neutral_700",
+    block_label_background_fill_dark="*neutral_700",
+    block_label_text_color_dark="*neutral_100",
+    checkbox_border_color="*neutral_500",
+    input_border_color="*neutral_400",
+    input_background_fill="white",
 )
 
 CSS = """
-.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
-.tl-classes { list-style: none; padding: 0; margin: .5rem 0; }
+.gradio-container { max-width: 960px !important; width: 100% !important; margin: 0 auto !important; }
+.gradio-container .main, .gradio-container .column { width: 100%; min-width: 0; }
+#steps .step-label { color: var(--body-text-color) !important; opacity: 1; }
+.gradio-container .file-preview, .gradio-container .upload-container, #upload .wrap { color: var(--body-text-color); }
+.tl-classes { list-style: none; padding: 0; margin: .5rem 0; max-height: 22rem; overflow-y: auto; }
 .tl-classes li { display: grid; grid-template-columns: minmax(6rem, 1fr) 2fr auto; gap: .75rem; align-items: center;
   padding: .15rem 0; }
 .tl-name { overflow-wrap: anywhere; }
@@ -41,7 +61,7 @@ CSS = """
 .tl-confusion, .tl-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .tl-confusion th, .tl-table th, .tl-table td { padding: .3rem .6rem; text-align: left; font-weight: 500; }
 .tl-table tbody tr { border-top: 1px solid var(--border-color-primary); }
-.tl-confusion thead th span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 9rem; overflow: hidden;
+.tl-confusion thead th span { writing-mode: vertical-rl; max-height: 9rem; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
 .tl-confusion tbody th { max-width: 10rem; overflow-wrap: anywhere; }
 .tl-confusion td { min-width: 2.6rem; height: 2.6rem; text-align: center; border: 2px solid var(--body-background-fill);
@@ -50,10 +70,15 @@ CSS = """
 .tl-confusion td.miss { --tone: #f97316; }
 .tl-confusion td { background:
   color-mix(in srgb, var(--tone) calc(var(--share) * 80%), var(--background-fill-secondary)); }
-#samples .grid-wrap, #mistakes .grid-wrap { max-height: none; height: auto; overflow: visible; }
+#samples .grid-wrap, #mistakes .grid-wrap { max-height: none; min-height: 0; height: auto; overflow: visible; }
+#samples, #mistakes, #samples .grid-container, #mistakes .grid-container { height: auto !important; min-height: 0; }
 #samples .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
 #mistakes .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
-#samples .caption-label, #mistakes .caption-label { white-space: normal; max-width: 96%; overflow-wrap: anywhere; }
+#samples .caption-label, #mistakes .caption-label { max-width: 96%; overflow: hidden; overflow-wrap: anywhere;
+  white-space: normal; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .75rem; }
+#one-answer { overflow-wrap: anywhere; }
+.tl-answers { max-height: 26rem; overflow: auto; }
+.tl-table td { white-space: nowrap; }
 .tl-skipped summary { cursor: pointer; padding: .3rem 0; }
 .tl-skipped ul { max-height: 16rem; overflow: auto; overflow-wrap: anywhere; }
 @media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }

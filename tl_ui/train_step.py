@@ -9,14 +9,13 @@ import gradio as gr
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
 from tl_core.models.catalogue import CATALOGUE
-from tl_core.wording import duration
 from tl_ui import figures, panel
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
-from tl_ui.words import language_of, say
+from tl_ui.words import duration, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 
 _POLL_SECONDS = 0.3
-_HIDE = gr.update(visible=False)
+_HIDE, _SHOW = gr.update(visible=False), gr.update(visible=True)
 
 
 class TrainStep:
@@ -24,12 +23,11 @@ class TrainStep:
 
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
-        gr.Markdown(t("train.how"))
+        how = gr.Markdown(t("train.how"))
         self.estimated = gr.Markdown(elem_id="estimate")
-        with gr.Row():
-            start = gr.Button(t("train.start"), variant="primary", elem_id="start")
-            stop = gr.Button(t("train.stop"), variant="stop", visible=False, elem_id="stop")
+        start = gr.Button(t("train.start"), variant="primary", elem_id="start")
         progress = gr.HTML(elem_id="progress")
+        stop = gr.Button(t("train.stop"), variant="stop", visible=False, elem_id="stop")
         self.to_next = gr.Button(t("nav.to_results"), variant="primary", visible=False, elem_id="to-results")
         with gr.Accordion(t("train.advanced"), open=False, elem_id="advanced"):
             self.backbone = gr.Dropdown(
@@ -40,7 +38,7 @@ class TrainStep:
                 elem_id="backbone",
             )
         self.back = gr.Button(t("nav.back"), elem_id="back-to-data")
-        self.outputs = [progress, start, stop, self.to_next]
+        self.outputs = [progress, start, stop, self.to_next, how, self.estimated]
 
         begun = start.click(self.begin, [memory, self.backbone], memory, **PRIVATE)
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
@@ -53,7 +51,9 @@ class TrainStep:
         if images is None:
             return ""
         plan, row = self._work.plan(images, backbone_id)
-        return say(language_of(request), "train.estimate", seconds=duration(plan.seconds or 0), title=row.title)
+        language = language_of(request)
+        seconds = duration(language, plan.seconds or 0)
+        return say(language, "train.estimate", seconds=seconds, title=row.title)
 
     @speaks
     def begin(self, memory: Memory, backbone_id: str, request: gr.Request) -> Memory:
@@ -69,24 +69,31 @@ class TrainStep:
         language, run = language_of(request), self._work.run(str(memory.get("run", "")))
         idle = gr.update(value=say(language, "train.start"), visible=True, variant="primary")
         if run is None:
-            yield "", idle, _HIDE, _HIDE
+            yield "", idle, _HIDE, _HIDE, _SHOW, _SHOW
             return
         seen: list[Event] = []
         log, last = EventLog(run.path), None
         while run.path.exists():
             follow_events(log, seen)
-            state = panel.training(seen, language, ahead=self._work.ahead(run), stopping=run.stop_asked())
+            state = panel.training(
+                seen,
+                language,
+                ahead=self._work.ahead(run),
+                stopping=run.stop_asked(),
+                trouble=self._work.trainer_in_trouble(),
+            )
             if state != last:
                 last = state
                 # Once there is a result, looking at it is the next step, not training again.
                 variant = "secondary" if state.finished else "primary"
                 again = gr.update(value=say(language, "train.again"), visible=not state.running, variant=variant)
                 running = gr.update(visible=state.running, interactive=not run.stop_asked())
-                yield state.html, again, running, gr.update(visible=state.finished)
+                said = gr.update(visible=not state.running and not state.finished)
+                yield state.html, again, running, gr.update(visible=state.finished), said, said
             if not state.running:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE
+        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _SHOW, _SHOW
 
     def ask_to_stop(self, memory: Memory) -> Any:
         """Ask the worker to finish with what it has."""

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from tl_core.errors import OptionError, PictureError
+from tl_ui import figures
 from tl_ui.handlers import PRIVATE, speaks
 from tl_ui.share_step import ShareStep
 from tl_ui.words import language_of, say
@@ -28,7 +29,9 @@ class UseStep:
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
         with gr.Tab(t("use.one")):
-            one = gr.File(label=t("use.one_upload"), file_types=_PICTURES, elem_id="one-upload", height=120)
+            one = gr.File(
+                label=t("use.one_upload"), show_label=False, file_types=_PICTURES, elem_id="one-upload", height=150
+            )
             with gr.Row():
                 picture = gr.Image(
                     label=t("use.picture"),
@@ -39,19 +42,18 @@ class UseStep:
                     elem_id="one-picture",
                 )
                 answer = gr.Label(label=t("use.answer"), num_top_classes=5, visible=False, elem_id="one-answer")
-            gr.Markdown(t("use.answer_help"), elem_classes=["tl-quiet"])
         with gr.Tab(t("use.many"), elem_id="many-tab"):
             many = gr.File(
                 label=t("use.many_upload"),
+                show_label=False,
                 file_types=_PICTURES,
                 file_count="multiple",
                 elem_id="many-upload",
-                height=120,
+                height=150,
             )
-            answers = gr.Dataframe(
-                label=t("use.many_table"), interactive=False, visible=False, elem_id="many-answers", buttons=[]
-            )
+            answers = gr.HTML(elem_id="many-answers")
             csv = gr.DownloadButton(t("use.csv"), visible=False, elem_id="csv")
+        gr.Markdown(t("use.answer_help"), elem_classes=["tl-quiet"])
         self.download = gr.DownloadButton(t("use.download"), variant="primary", elem_id="download", interactive=False)
         gr.Markdown(t("use.download_help"), elem_classes=["tl-quiet"])
         ShareStep(work, t, memory)
@@ -78,7 +80,7 @@ class UseStep:
     def predict_many(self, files: list[str] | None, memory: Memory, request: gr.Request) -> tuple[Any, Any]:
         """Answers for many files, in their order, as a table and as a CSV file to download."""
         if not files:
-            return gr.update(visible=False), gr.update(visible=False)
+            return "", gr.update(visible=False)
         language, limit = language_of(request), self._work.settings.max_batch
         if len(files) > limit:
             needed = say(language, "use.many_limit", limit=limit)
@@ -95,7 +97,7 @@ class UseStep:
         ]
         headers = [say(language, f"use.col_{column}") for column in _COLUMNS]
         table = self._work.export_csv(named, names)
-        return gr.update(value=rows, headers=headers, visible=True), gr.update(value=str(table), visible=True)
+        return figures.answers_table(headers, rows), gr.update(value=str(table), visible=True)
 
     @speaks
     def show(self, memory: Memory, request: gr.Request) -> Any:

@@ -25,7 +25,7 @@ from tl_core.data.pixels import PixelStore
 from tl_core.errors import TLError, plain
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Failed
-from tl_core.jobs.runs import STOP, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.jobs.runs import STOP, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.models.availability import best_local
 from tl_core.models.catalogue import Backbone, find
 from tl_core.settings import Settings
@@ -146,6 +146,10 @@ class Workspace:
         """Runs in the queue before `run`; 0 when it is next or being trained."""
         waiting = [other.path for other in queued(self.settings)]
         return waiting.index(run.path) if run.path in waiting else 0
+
+    def trainer_in_trouble(self) -> bool:
+        """Whether the training process dies again and again before it is ready."""
+        return (self.settings.data_dir / TROUBLE).exists()
 
     def report(self, key: str) -> Report | None:
         """The result of the run behind `key`, if it has one."""

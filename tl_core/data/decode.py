@@ -11,14 +11,12 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-import pillow_heif
 import simplejpeg
 from PIL import Image, ImageOps
 
 from tl_core.data.imageset import RGB
 from tl_core.settings import Settings
 
-pillow_heif.register_heif_opener()
 # Header damage must be an error, not a warning; our own limit is lower than Pillow's bomb threshold.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -100,6 +98,10 @@ def decode(data: bytes, settings: Settings) -> RGB:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
+    if kind == "HEIF":
+        import pillow_heif  # a tenth of a second to import: only where there is such a picture
+
+        pillow_heif.register_heif_opener()
     # A phone's JPEG with a second frame calls itself MPO; only its first frame is used.
     return Image.open(io.BytesIO(data), formats=("JPEG", "MPO") if kind == "JPEG" else (kind,))
 

@@ -20,7 +20,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from tl_core.data.archive import Member, Source, UnreadableEntryError
@@ -82,13 +81,13 @@ def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
             if isinstance(result, str):
                 _say(**row, skip=result)
                 continue
-            pixels, thumb = result
+            pixels, thumb, digest = result
             out.write(pixels.data)
             out.flush()
-            _say(**row, height=pixels.shape[0], width=pixels.shape[1], thumb=thumb, hash=_digest(pixels))
+            _say(**row, height=pixels.shape[0], width=pixels.shape[1], thumb=thumb, hash=digest)
 
 
-Result = str | tuple[RGB, str]
+Result = str | tuple[RGB, str, str]  # pixels, thumbnail in base64, digest of the file; or the reason why not
 
 
 def _decoded(
@@ -98,7 +97,8 @@ def _decoded(
 
     def one(member: Member) -> Result:
         try:
-            pixels = decode(source.read(member), settings)
+            data = source.read(member)
+            pixels = decode(data, settings)
         except (PictureProblemError, UnreadableEntryError) as error:
             return str(error.args[0])
         except MemoryError:
@@ -107,13 +107,13 @@ def _decoded(
         except Exception:  # no decoder's surprise may cost more than its picture; this process is there for that
             return "damaged"
         small = Image.fromarray(pixels).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
-        return pixels, base64.b64encode(small.tobytes()).decode()
+        return pixels, base64.b64encode(small.tobytes()).decode(), hashlib.blake2b(data, digest_size=16).hexdigest()
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[int, Future[Result] | None]] = deque()
         for number in numbers:
             ahead.append((number, None if number in blamed else pool.submit(one, members[number])))
-            if len(ahead) > threads:
+            if len(ahead) > 4 * threads:  # enough that no thread waits while the pixels are written
                 yield _settle(*ahead.popleft())
         while ahead:
             yield _settle(*ahead.popleft())
@@ -121,11 +121,6 @@ def _decoded(
 
 def _settle(number: int, future: Future[Result] | None) -> tuple[int, Result]:
     return number, "crashed" if future is None else future.result()
-
-
-def _digest(pixels: RGB) -> str:
-    shape = np.array(pixels.shape, dtype=np.int64).tobytes()
-    return hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).hexdigest()
 
 
 def _say(**line: Any) -> None:

@@ -106,9 +106,10 @@ def decode_files(files: list[Path], settings: Settings) -> list[RGB | str]:
             except OSError:
                 shutil.copyfile(file, own)
         reading = _Reading()
-        for _ in _read(uploads, scratch, settings, reading, lambda: False, loose=True):
-            pass
-        results: list[RGB | str] = ["damaged"] * len(files)
+        with contextlib.suppress(errors.IntakeCrashedError):  # what was read until then counts
+            for _ in _read(uploads, scratch, settings, reading, lambda: False, loose=True):
+                pass
+        results: list[RGB | str] = ["crashed"] * len(files)
         for name, reason in reading.skipped:
             results[int(name)] = reason
         pixels = np.memmap(scratch / PIXELS, dtype=np.uint8, mode="r") if reading.offset else np.empty(0, np.uint8)
@@ -150,6 +151,8 @@ def _read(
         job |= {"offset": reading.offset, "start": reading.next, "until": until, "threads": 1 if alone else most}
         for line in _child_lines(job, settings, should_stop):
             _take(line, reading)
+            if reading.complete:
+                break  # and not wait for the child to tidy up
             now = time.monotonic()
             if now - reported > _REPORT_EVERY and reading.total:
                 reported = now

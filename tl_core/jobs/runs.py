@@ -24,6 +24,8 @@ from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
 EVENTS, REQUEST, STOP, CLAIMED = "events.jsonl", "request.json", "stop", "claimed"
+# In the data folder: the worker is ready for runs; workers die before they get that far.
+READY, TROUBLE = "worker.ready", "worker.trouble"
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from tl_core.data.imageset import ImageSet
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Progress
-from tl_core.jobs.runs import EventLog, RunFolder, abandoned, queued
+from tl_core.jobs.runs import READY, TROUBLE, EventLog, RunFolder, abandoned, queued
 from tl_core.settings import Settings
 
-ATTEMPTS, READY = "attempts", "worker.ready"
+ATTEMPTS = "attempts"
 MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
@@ -28,14 +28,14 @@ log = logging.getLogger("transfer_lab.worker")
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     settings, parent = Settings.from_environment(), os.getppid()
-    ready = settings.data_dir / READY
     from tl_core.doctor import probe
     from tl_core.training import run as _  # noqa: F401  imported now, so that the first run starts at once
 
+    (settings.data_dir / READY).write_text(str(os.getpid()))
+    (settings.data_dir / TROUBLE).unlink(missing_ok=True)
     for run in abandoned(settings):
         take(run, settings)
     probe(settings)
-    ready.write_text(str(os.getpid()))
     while os.getppid() == parent:
         if not any(take(run, settings) for run in queued(settings)[:1]):
             time.sleep(_POLL_SECONDS)

@@ -5,6 +5,7 @@ network by torchvision's own loader (which checks the hash in the file's name); 
 and the caller says what it does instead. Pickled files are only read with `weights_only`.
 """
 
+import copy
 import pickle
 import socket
 import urllib.error
@@ -35,16 +36,18 @@ def load(row: Backbone, *, timeout: float) -> nn.Module:
     WeightsUnavailableError.
     """
     state = _embedded_state(row) if row.source == "embedded" else _torchvision_state(row, timeout)
-    model = timm.create_model(row.architecture, pretrained=False, num_classes=0, **row.model_args)
-    model.load_state_dict(_in_timm_order(state, model), strict=True)
+    with torch.device("meta"):  # no random numbers for weights that are replaced at once
+        model = timm.create_model(row.architecture, pretrained=False, num_classes=0, **row.model_args)
+    model.load_state_dict(_in_timm_order(state, model), strict=True, assign=True)
     return _ready(model)
 
 
 def with_head(row: Backbone, trunk: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
     """The whole classifier: `trunk` under a linear head, (C, width) weights and (C,) bias, giving (N, C) logits."""
-    model = untrained(row, len(bias))
-    state = {**trunk.state_dict(), f"{row.classifier}.weight": weight, f"{row.classifier}.bias": bias}
-    model.load_state_dict(state, strict=True)
+    model = copy.deepcopy(trunk).cpu()
+    model.reset_classifier(len(bias))  # type: ignore[operator]
+    classifier = model.get_submodule(row.classifier)
+    classifier.load_state_dict({"weight": weight, "bias": bias}, strict=True)
     return _ready(model)
 
 

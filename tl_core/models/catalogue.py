@@ -105,7 +105,7 @@ CATALOGUE: tuple[Backbone, ...] = (
         gflops=0.36,
         download_mb=0,
         hub_file="",
-        preprocessing=Preprocessing(128, "squash", 1.0, IMAGENET_MEAN, IMAGENET_STD),
+        preprocessing=_imagenet_eval(128, 1.0),
         url="https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py",
     ),
 )

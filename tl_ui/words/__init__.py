@@ -50,6 +50,12 @@ def say(language: str, key: str, **values: object) -> str:
     return table(language)[key].format(**values)
 
 
+def duration(language: str, seconds: float) -> str:
+    """Seconds as people say them in `language`."""
+    text = wording.duration(seconds)
+    return " ".join(part if part.isdecimal() else say(language, f"unit.{part}") for part in text.split())
+
+
 def error_sentence(language: str, error: errors.TLError) -> str:
     """What a person should read of `error`."""
     return say(language, f"error.{error.code}", **error.values)
