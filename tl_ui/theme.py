@@ -60,7 +60,6 @@ CSS = """
 .tl-scroll { overflow-x: auto; contain: inline-size; }
 .tl-confusion, .tl-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .tl-confusion th, .tl-table th, .tl-table td { padding: .3rem .6rem; text-align: left; font-weight: 500; }
-.tl-table tbody tr { border-top: 1px solid var(--border-color-primary); }
 .tl-confusion thead th span { writing-mode: vertical-rl; max-height: 9rem; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
 .tl-confusion tbody th { max-width: 10rem; overflow-wrap: anywhere; }
@@ -77,11 +76,16 @@ CSS = """
 #samples .caption-label, #mistakes .caption-label { max-width: 96%; overflow: hidden; overflow-wrap: anywhere;
   white-space: normal; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .75rem; }
 #one-answer { overflow-wrap: anywhere; }
+#upload, #one-upload, #many-upload { border: 2px dashed var(--neutral-400); border-radius: 10px; }
+.gradio-container button.secondary { border: 1px solid var(--neutral-400); }
+.tl-confusion th, .tl-confusion tr, .tl-table th, .tl-table td { border: 0 !important; }
+.tl-table tbody tr { border-top: 1px solid var(--border-color-primary) !important; }
 .tl-answers { max-height: 26rem; overflow: auto; }
 .tl-table td { white-space: nowrap; }
 .tl-skipped summary { cursor: pointer; padding: .3rem 0; }
 .tl-skipped ul { max-height: 16rem; overflow: auto; overflow-wrap: anywhere; }
 @media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }
 @media (max-width: 480px) { .tl-headline { font-size: 1.5rem; }
+  .tl-table th:nth-child(5), .tl-table td:nth-child(5) { display: none; }
   .tl-classes li { grid-template-columns: minmax(5rem, 1fr) 1fr auto; } }
 """

@@ -25,7 +25,7 @@ from tl_core.training.features import cores
 # Penalty on the squared weights relative to the mean log loss; from "no trust in the features" to almost none.
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _ITERATIONS = 100
-_PATIENCE = 2
+_PATIENCE = 1
 _WORTH_A_THREAD = 20_000_000  # multiply-adds below which handing a product to another thread costs more
 
 
