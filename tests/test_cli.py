@@ -48,6 +48,7 @@ def test_train_then_predict(make_zip: Zipper, tmp_path: Path) -> None:
     assert answers[0]["label"] == "star" and 0.5 < answers[0]["confidence"] <= 1
     assert sum(answers[0]["ranking"].values()) == pytest.approx(1, abs=1e-5)
     assert answers[1]["problem"] == "not a picture of a kind that can be read"
+    assert cli("predict", record["bundle"], files[1]).returncode == 2
     assert (tmp_path / "a.csv").read_text(encoding="utf-8-sig").count("\n") == 3
 
 

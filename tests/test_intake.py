@@ -439,3 +439,12 @@ def test_a_disk_that_fills_up_while_reading_is_called_full(
     monkeypatch.setattr("tl_core.data.intake.shutil.disk_usage", lambda path: SimpleNamespace(free=10**18))
     nearly_full = replace(settings, free_disk_reserve=2 * free)
     assert "The disk of this machine is full" in refused(make_zip({"a": 30, "b": 30}), tmp_path / "set", nearly_full)
+
+
+def test_notes_between_the_pictures_do_not_count_as_pictures(
+    make_zip: Zipper, tmp_path: Path, settings: Settings
+) -> None:
+    notes: dict[str, bytes | int] = {f"a/{i}.xml": b"<x/>" for i in range(20)}
+    upload = make_zip({"a": 5, "b": 5, **notes})
+    list(prepare(upload, tmp_path / "set", replace(settings, max_pictures=10)))
+    assert len(ImageSet.load(tmp_path / "set").pictures) == 10

@@ -210,3 +210,12 @@ def test_stop_while_solving_keeps_a_head(images: ImageSet, settings: Settings, t
     assert isinstance(seen[-1], Finished) and seen[-1].accuracy > 0.6
     solving = [e for e in seen if isinstance(e, Progress) and e.stage == "solving"]
     assert solving[-1].done < solving[-1].total - 1
+
+
+def test_classes_without_a_test_picture_are_named(
+    make_zip: Zipper, read_set: Any, settings: Settings, tmp_path: Path
+) -> None:
+    images = read_set(make_zip({"train/a": 8, "train/b": 8, "train/c": 8, "test/a": 4, "test/b": 4}))
+    events = list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
+    said = [e for e in events if isinstance(e, Notice) and e.code == "untested_classes"]
+    assert [n.text for n in said] == ["1 class(es) have no test picture (c), so the score says nothing about them."]

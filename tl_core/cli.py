@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status."""
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        status: int = args.run(args) or 0
         sys.stdout.flush()
     except TLError as error:
         return _refuse(str(error))
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status
 
 
 def _refuse(sentence: str) -> int:
@@ -142,7 +142,7 @@ def _train(args: argparse.Namespace) -> None:
         )
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _predict(args: argparse.Namespace) -> int:
     from tl_core.bundle.files import from_zip
     from tl_core.bundle.predictor import Prediction, Predictor
     from tl_core.bundle.table import predictions_csv
@@ -167,6 +167,7 @@ def _predict(args: argparse.Namespace) -> None:
         args.csv.write_text(predictions_csv(rows, names), encoding="utf-8")
     if args.json:
         _print_json({"predictions": [_prediction_record(file, result) for file, result in rows]})
+    return 2 if all(isinstance(result, str) for _, result in rows) else 0
 
 
 def _prediction_record(file: str, result: Any) -> dict[str, Any]:

@@ -50,6 +50,7 @@ NOTICES = {
         "The split that came with the pictures could not be kept, because a class has no pictures on one side of it; "
         "a new one was made."
     ),
+    "untested_classes": ("{count} class(es) have no test picture ({classes}), so the score says nothing about them."),
     "stopped_early": "Stopped early: the model was made from {count} of {total} pictures.",
     "backbone_fallback": (
         "The weights of {title} are not on this machine and could not be downloaded; "

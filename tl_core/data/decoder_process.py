@@ -25,7 +25,7 @@ from PIL import Image
 from tl_core.data.archive import Member, Source, UnreadableEntryError
 from tl_core.data.decode import PictureProblemError, decode
 from tl_core.data.imageset import RGB
-from tl_core.data.layout import Place, interpret
+from tl_core.data.layout import Place, interpret, looks_like_picture
 from tl_core.data.quality import THUMB_SIDE
 from tl_core.errors import IntakeError, TooLargeError
 from tl_core.settings import Settings
@@ -66,9 +66,10 @@ def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
         places = dict.fromkeys(places, Place("", ""))
     members = [member for member in listing.members if isinstance(places[member.name], Place)]
     skipped = listing.skipped + [(name, place) for name, place in places.items() if isinstance(place, str)]
-    if len(members) > settings.max_pictures:
+    count = sum(looks_like_picture(member.name) for member in members)
+    if count > settings.max_pictures:
         limit = f"{settings.max_pictures:,}"
-        raise TooLargeError(found=f"{len(members):,}", unit="pictures", name=source.name, limit=limit)
+        raise TooLargeError(found=f"{count:,}", unit="pictures", name=source.name, limit=limit)
     _say(total=len(members), skipped=skipped, ignored=listing.ignored)
     mine = range(job["start"], min(job["until"], len(members)))
     with Path(job["pixels"]).open("r+b" if job["offset"] else "wb") as out:

@@ -147,7 +147,7 @@ def _read(
     }
     started, reported, deaths, alone = time.monotonic(), 0.0, 0, False
     while deaths < _MAX_DEATHS:
-        until = reading.next + 2 * most if alone else settings.max_pictures
+        until = reading.next + 2 * most if alone else settings.max_entries
         job |= {"offset": reading.offset, "start": reading.next, "until": until, "threads": 1 if alone else most}
         for line in _child_lines(job, settings, should_stop):
             _take(line, reading)

@@ -106,6 +106,9 @@ def train(
     taught = {images.pictures[i].label for i in fit}
     if not exam or len(taught) < len(images.class_names) or len({images.pictures[i].group for i in fit}) < 2:
         raise NothingTrainedError if seen.stopped else TooAlikeError
+    if untested := taught - {images.pictures[i].label for i in exam}:
+        names = [images.class_names[label] for label in sorted(untested)]
+        yield notice("untested_classes", count=len(names), classes=", ".join(names[:5]))
     head = yield from _solve(images, seen.of(fit), fit, plan, clock, should_stop)
     yield clock.done("solving")
 
