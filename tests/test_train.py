@@ -207,7 +207,7 @@ def test_stop_while_solving_keeps_a_head(images: ImageSet, settings: Settings, t
     plan = plan_for(images, settings)
     for event in train(images, tmp_path / "run", plan=plan, settings=settings, should_stop=once_solving):
         seen.append(event)
-    assert isinstance(seen[-1], Finished) and seen[-1].accuracy > 0.6
+    assert isinstance(seen[-1], Finished) and seen[-1].reason == "stopped" and seen[-1].accuracy > 0.6
     solving = [e for e in seen if isinstance(e, Progress) and e.stage == "solving"]
     assert solving[-1].done < solving[-1].total - 1
 

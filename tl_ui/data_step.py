@@ -96,6 +96,9 @@ class DataStep:
             if self._work.set_name(key) is None:  # cancelled: the folder is gone
                 yield _state(figures.message("info", say(language, "data.cancelled")))
                 return
+            if self._work.reading_lost(key):
+                yield _state(figures.message("bad", say(language, "error.gone")))
+                return
         images = await asyncio.to_thread(self._work.images, key)
         if images is not None:
             pictures = gr.update(value=await asyncio.to_thread(sample_pictures, images), visible=True)

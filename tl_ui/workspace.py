@@ -24,7 +24,7 @@ from tl_core.data.intake import decode_files, prepare
 from tl_core.data.pixels import PixelStore
 from tl_core.errors import TLError, plain
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.events import Event, Failed
+from tl_core.events import LAST, Event, Failed
 from tl_core.jobs.runs import STOP, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.models.availability import best_local
 from tl_core.models.catalogue import Backbone, find
@@ -58,6 +58,7 @@ class Workspace:
         self.settings = settings
         self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
         self._lock = threading.Lock()
+        self._reading: set[Path] = set()
 
     # reading an upload
 
@@ -73,6 +74,7 @@ class Workspace:
         except OSError:
             shutil.copyfile(upload, own)
         (folder / NAME).write_text(plain(name), encoding="utf-8")
+        self._reading.add(folder)
         threading.Thread(target=self._read, args=(folder, own, name), name="reading", daemon=True).start()
         return key
 
@@ -90,6 +92,7 @@ class Workspace:
             upload.unlink(missing_ok=True)
             if stop.exists():
                 shutil.rmtree(folder, ignore_errors=True)
+            self._reading.discard(folder)
 
     def cancel_reading(self, key: str) -> None:
         folder = self._find(self.settings.sets_dir, key)
@@ -102,6 +105,14 @@ class Workspace:
         with contextlib.suppress(OSError):
             return None if folder is None else (folder / NAME).read_text(encoding="utf-8")
         return None
+
+    def reading_lost(self, key: str) -> bool:
+        """Whether the reading behind `key` neither ended nor goes on: the program was restarted in the middle."""
+        folder = self._find(self.settings.sets_dir, key)
+        if folder is None or folder in self._reading:
+            return False
+        events = EventLog(folder).new()
+        return not events or not isinstance(events[-1], LAST)
 
     def set_log(self, key: str) -> EventLog | None:
         folder = self._find(self.settings.sets_dir, key)

@@ -110,6 +110,7 @@ def train(
         names = [images.class_names[label] for label in sorted(untested)]
         yield notice("untested_classes", count=len(names), classes=", ".join(names[:5]))
     head = yield from _solve(images, seen.of(fit), fit, plan, clock, should_stop)
+    stopped = seen.stopped or should_stop()
     yield clock.done("solving")
 
     evaluation = _evaluate(images, seen.of(exam), exam, head)
@@ -120,13 +121,13 @@ def train(
         class_names=images.class_names,
         preprocessing=row.preprocessing,
         evaluation=evaluation,
-        training=_training_record(plan, head, parts, images, len(fit), seen.stopped),
+        training=_training_record(plan, head, parts, images, len(fit), stopped),
         created=bundle.now(),
     )
     bundle.save(folder / BUNDLE, backbones.with_head(row, trunk.cpu(), head.weight, head.bias), info)
     yield clock.done("saving")
     _report(folder, evaluation, info, clock)
-    reason: Literal["stopped", "completed"] = "stopped" if seen.stopped else "completed"
+    reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
     yield Finished(str(folder / BUNDLE), evaluation.accuracy, reason, dict(clock.seconds))
 
 
