@@ -294,6 +294,8 @@ def test_the_page_works_by_keyboard_and_fits_a_phone(browser: Any, app: App) -> 
     page.focus("#to-train")
     page.keyboard.press("Enter")
     page.wait_for_selector("#start:visible")
+    page.wait_for_function("document.activeElement.getAttribute('role') === 'tab'")
+    assert page.evaluate("window.scrollY") == 0
     page.focus("#start")
     page.keyboard.press("Enter")
     page.wait_for_selector("#to-results:visible", timeout=90_000)

@@ -21,6 +21,13 @@ EMPTY: Memory = {"set": "", "run": "", "step": 1}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
 
+# After Next or Back the button is gone: the keyboard goes on at the step's name, and the eye at the top.
+_TO_THE_STEP = """() => {
+  const step = document.querySelector('#steps [role=tab][aria-selected=true]');
+  if (step) { step.setAttribute('tabindex', '-1'); step.focus({preventScroll: true}); }
+  window.scrollTo(0, 0);
+}"""
+
 
 def translations(settings: Settings) -> gr.I18n:
     """The fixed labels in every language, for the browser to choose from."""
@@ -86,6 +93,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
         ]
         for button, number, on_arrival in moves:
             moved = button.click(_go_to(number), memory, [memory, steps], **PRIVATE)
+            moved.then(None, None, None, js=_TO_THE_STEP)
             if on_arrival is not None:
                 on_arrival(moved)
         on_data(use.start_over.click(lambda: (EMPTY, gr.Walkthrough(selected=1)), None, [memory, steps], **PRIVATE))
