@@ -27,6 +27,7 @@ from tl_core.models.catalogue import Backbone
 WEIGHTS_DIR = Path(__file__).with_name("weights")
 # Every this many seconds without a byte, a download counts as dead.
 _DOWNLOAD_STALL_SECONDS = 20
+_COUNTER = "num_batches_tracked"
 
 
 def load(row: Backbone, *, timeout: float) -> nn.Module:
@@ -101,14 +102,18 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def _in_timm_order(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`state` under timm's names. torchvision's ResNets share them; its MobileNets have the same layers in the same
-    order (linear layers where timm has 1 x 1 convolutions), so position decides and shape is checked."""
+    """`state` under timm's names. Most of torchvision's networks share them; the others have the same layers in the
+    same order (linear layers where timm has 1 x 1 convolutions), so position decides and shape is checked. Counters of
+    batches, which older files lack and inference does not use, start anew."""
     wanted = model.state_dict()
-    if wanted.keys() <= state.keys():
-        return {name: state[name] for name in wanted}
+    counters = {name: torch.tensor(0) for name in wanted if name.endswith(_COUNTER)}
+    names = [name for name in wanted if name not in counters]
+    if set(names) <= state.keys():
+        return {name: state[name] for name in names} | counters
     renamed = {}
-    for (name, target), value in zip(wanted.items(), state.values(), strict=False):
-        if target.numel() != value.numel():
-            raise RuntimeError(f"weights do not fit at {name}: {tuple(value.shape)} for {tuple(target.shape)}")
-        renamed[name] = value.reshape(target.shape)
-    return renamed
+    given = [value for name, value in state.items() if not name.endswith(_COUNTER)]
+    for name, value in zip(names, given, strict=False):
+        if wanted[name].numel() != value.numel():
+            raise RuntimeError(f"weights do not fit at {name}: {tuple(value.shape)} for {tuple(wanted[name].shape)}")
+        renamed[name] = value.reshape(wanted[name].shape)
+    return renamed | counters
