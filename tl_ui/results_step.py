@@ -12,6 +12,8 @@ from tl_ui.handlers import speaks
 from tl_ui.words import language_of, say
 from tl_ui.workspace import Memory, Workspace, thumbnail
 
+_MISTAKES_SHOWN = 12
+
 
 class ResultsStep:
     """Draws the step; `show` fills `outputs` from the run that the memory names."""
@@ -52,7 +54,7 @@ class ResultsStep:
 
 def _mistakes(scores: Evaluation, images: ImageSet, language: str) -> list[tuple[RGB, str]]:
     store, shown = PixelStore(images), []
-    for mistake in scores.mistakes:
+    for mistake in scores.mistakes[:_MISTAKES_SHOWN]:
         truth, predicted = scores.class_names[mistake.truth], scores.class_names[mistake.predicted]
         confidence = round(100 * mistake.confidence)
         caption = say(language, "results.mistake", truth=truth, predicted=predicted, confidence=confidence)
