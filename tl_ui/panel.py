@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from html import escape as esc
 
 from tl_core.data.imageset import ImageSet
-from tl_core.errors import TLError
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
 from tl_core.wording import STAGES
@@ -199,8 +198,3 @@ def details(evaluation: Evaluation, language: str) -> str:
         + f"<h3>{esc(say(language, 'results.classes'))}</h3>"
         + figures.class_table(rows, language)
     )
-
-
-def error_box(error: TLError, language: str) -> str:
-    """An error as a box on the page."""
-    return figures.message("bad", say(language, f"error.{error.code}", **error.values))

@@ -7,7 +7,7 @@ embedded backbone to begin with, then every run's own figures.
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone, find
@@ -16,10 +16,10 @@ from tl_core.settings import Settings
 Effort = Literal["quick"]
 # Before the first probe: a slow laptop. Multiply-adds of the embedded backbone x pictures a second.
 _ASSUMED_SPEED = 80.0
-# Reading one decoded picture and framing it, and solving with cross-validation, per picture (bench/RESULTS.md).
-_FRAMING_SECONDS = 0.0008
-_SOLVE_SECONDS_PER_PICTURE_AND_CLASS = 0.00015
-_FIXED_SECONDS = 1.0
+# Reading and framing a picture, solving with cross-validation, loading and saving (bench/RESULTS.md).
+_FRAMING_SECONDS = 0.0003
+_SOLVE_SECONDS_PER_PICTURE_AND_CLASS = 0.000012
+_FIXED_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,6 @@ class Plan:
     effort: Effort
     seed: int
     seconds: float | None
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 class Machine:
