@@ -17,11 +17,12 @@ import torch
 from bench.machine import DATA, describe
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
+from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
-from tl_core.training.features import extract
+from tl_core.training.features import outputs
 from tl_core.training.solve import SolvedHead, solve
 
 SETS = ("hymenoptera", "flowers5", "dtd10", "caltech101-15", "monkeys10")
@@ -54,8 +55,8 @@ def main() -> None:
             images = ImageSet.load(Path(scratch, "set"))
             indices = range(len(images.pictures))
             for kind, model in models.items():
-                batches = extract(model, images, indices, EMBEDDED.preprocessing, device="cpu")
-                features = np.concatenate(list(batches))
+                store = PixelStore(images)
+                features = outputs(model, store, indices, EMBEDDED.preprocessing, device="cpu", precision="fp32")
                 scores = [accuracy(images, features, seed) for seed in SEEDS]
                 error = statistics.stdev(scores) / len(scores) ** 0.5
                 print(f"{name} {kind}: {statistics.mean(scores):.3f} ± {error:.3f}", flush=True)

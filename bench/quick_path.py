@@ -27,11 +27,12 @@ from tl_core.data.intake import prepare
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
-from tl_core.training.features import BATCH, cores, in_order
-from tl_core.training.plan import Machine, make_plan
+from tl_core.training.cores import cores, in_order
+from tl_core.training.features import BATCH as BATCHES
+from tl_core.training.plan import Facts, Machine, Wishes, make_plan
 from tl_core.training.run import train
 
-ROUNDS = 5
+ROUNDS, BATCH = 5, BATCHES["cpu"]
 
 
 def ours(source: Path, work: Path, settings: Settings) -> float:
@@ -41,9 +42,7 @@ def ours(source: Path, work: Path, settings: Settings) -> float:
     for _ in prepare(source, work / "set", settings):
         pass
     images = ImageSet.load(work / "set")
-    count, classes = len(images.pictures), len(images.class_names)
-    machine = Machine(settings)
-    plan = make_plan("embedded", local=EMBEDDED, pictures=count, classes=classes, seed=0, machine=machine)
+    plan = make_plan(Wishes(), Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
     for _ in train(images, work / "run", plan=plan, settings=settings):
         pass
     return time.monotonic() - started

@@ -11,9 +11,9 @@ from tl_core.bundle.predictor import Predictor
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import decode_files, prepare
 from tl_core.events import Finished, Notice
-from tl_core.models.availability import best_local
+from tl_core.models.availability import local_rows
 from tl_core.settings import Settings
-from tl_core.training.plan import Machine, make_plan
+from tl_core.training.plan import Facts, Machine, Wishes, make_plan
 from tl_core.training.run import train
 
 source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("shapes.zip")
@@ -24,14 +24,7 @@ for _ in prepare(source, work / "set", settings):
 images = ImageSet.load(work / "set")
 print(dict(zip(images.class_names, images.counts(), strict=True)))
 
-plan = make_plan(
-    "auto",
-    local=best_local(),
-    pictures=len(images.pictures),
-    classes=len(images.class_names),
-    seed=0,
-    machine=Machine(settings),
-)
+plan = make_plan(Wishes(), Facts.of(images), local=local_rows(), machine=Machine(settings))
 for event in train(images, work, plan=plan, settings=settings):
     if isinstance(event, Notice):
         print(event.text)

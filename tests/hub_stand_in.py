@@ -1,4 +1,5 @@
-"""A stand-in for the Hugging Face Hub on loopback: enough of its HTTP for the real client to push and pull a model.
+"""A stand-in for the Hugging Face Hub on loopback: enough of its HTTP for the real client to push and pull a model
+or a dataset, whose name here begins with "datasets/".
 
 Tokens: GOOD may write as alice, READ may only read as bob, any other is unknown. `fail_with` makes every write answer
 that status, as an overloaded Hub would.
@@ -80,11 +81,11 @@ class Handler(BaseHTTPRequestHandler):
             assert hashlib.sha256(body).hexdigest() == path[5:]
             self.hub.blobs[path[5:]] = body
             return self.answer(200)
-        if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+        if re.fullmatch(r"/(datasets/)?[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
             return self.batch(json.loads(body)["objects"])
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path):
-            return self.model(found[1], found[2] or "", body, token)
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+        if found := re.fullmatch(r"/api/(?:models/|(datasets/))([^/]+/[^/]+)(/.*)?", path):
+            return self.repo((found[1] or "") + found[2], found[3] or "", body, token)
+        if found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             return self.file(found[1], found[2])
         return self.answer(404, {"error": f"the stand-in does not know {path}"})
 
@@ -94,6 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         repo_id = f"{wish.get('organization') or user}/{wish['name']}"
         if token != GOOD or not repo_id.startswith(f"{user}/"):
             return self.answer(403, {"error": "You don't have the rights to create a model here"})
+        repo_id = f"{'datasets/' if wish.get('type') == 'dataset' else ''}{repo_id}"
         url = f"{self.hub.url}/{repo_id}"
         if repo_id in self.hub.repos:
             return self.answer(409, {"error": "You already created this model repo", "url": url})
@@ -114,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         ]
         self.answer(200, {"transfer": "basic", "objects": actions}, {"content-type": "application/vnd.git-lfs+json"})
 
-    def model(self, repo_id: str, rest: str, body: bytes, token: str) -> None:
+    def repo(self, repo_id: str, rest: str, body: bytes, token: str) -> None:
         repo = self.hub.repos.get(repo_id)
         if repo is None:
             return self.answer(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
@@ -122,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             files = [
                 {
                     "path": file["path"],
-                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                    "uploadMode": "lfs" if file["path"].endswith((".safetensors", ".zip")) else "regular",
                     "shouldIgnore": False,
                 }
                 for file in json.loads(body)["files"]
@@ -135,8 +137,15 @@ class Handler(BaseHTTPRequestHandler):
                     repo.files[step["value"]["path"]] = base64.b64decode(step["value"]["content"])
                 elif step["key"] == "lfsFile":
                     repo.files[step["value"]["path"]] = self.hub.blobs[step["value"]["oid"]]
+                elif step["key"] == "deletedFolder":
+                    below = step["value"]["path"].rstrip("/") + "/"
+                    repo.files = {name: data for name, data in repo.files.items() if not name.startswith(below)}
             answer = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.hub.url}/{repo_id}/commit/0"}
             return self.answer(200, answer)
+        if rest.startswith("/tree/"):
+            oids = {name: hashlib.sha256(data).hexdigest() for name, data in repo.files.items()}
+            files = [{"type": "file", "path": n, "oid": oids[n], "size": len(repo.files[n])} for n in oids]
+            return self.answer(200, files)
         return self.answer(200, {"id": repo_id, "sha": "0" * 40, "private": repo.private, "siblings": [], "tags": []})
 
     def file(self, repo_id: str, name: str) -> None:
@@ -148,10 +157,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40})
 
 
-def serve() -> tuple[StandIn, ThreadingHTTPServer]:
+def serve(
+    hub: StandIn | None = None, handler: type[BaseHTTPRequestHandler] = Handler
+) -> tuple[StandIn, ThreadingHTTPServer]:
     """Start one on a free port; call `shutdown` on the server when done."""
-    hub = StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
+    hub = hub or StandIn()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), {"hub": hub}))
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()

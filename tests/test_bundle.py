@@ -21,8 +21,9 @@ from tl_core.bundle.table import predictions_csv, text_cell
 from tl_core.data.intake import decode_files
 from tl_core.errors import BundleError, DamagedBundleError, NewerFormatError, NotABundleError, OptionError
 from tl_core.evaluation.metrics import evaluate
-from tl_core.models import backbone
+from tl_core.models import backbone, heads
 from tl_core.models.catalogue import EMBEDDED
+from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
 
 NAMES = ("bees", "<img src=x onerror=alert(1)>", "\u732b | [x](javascript:1)\n---")
@@ -32,15 +33,14 @@ def made(folder: Path, names: tuple[str, ...] = NAMES) -> torch.nn.Module:
     """A bundle with the embedded backbone under a random head."""
     torch.manual_seed(1)
     trunk = backbone.load(EMBEDDED, timeout=0)
-    model = backbone.with_head(EMBEDDED, trunk, torch.randn(len(names), EMBEDDED.width), torch.randn(len(names)))
+    head = heads.linear(torch.randn(len(names), EMBEDDED.width), torch.randn(len(names)))
     chance = np.full((len(names), len(names)), 1 / len(names), dtype=np.float32)
     count = range(len(names))
     scores = evaluate(chance, list(count), names, pictures=count, groups=count)
     training = {"train_pictures": 9, "seed": 0}
-    bundle.save(
-        folder, model, bundle.BundleInfo(EMBEDDED, names, EMBEDDED.preprocessing, scores, training, bundle.now())
-    )
-    return model
+    info = bundle.BundleInfo(EMBEDDED, names, EMBEDDED.preprocessing, scores, training, bundle.now())
+    bundle.save(folder, trunk, head, info)
+    return Classifier(trunk, head, len(names))
 
 
 @pytest.fixture(scope="module")

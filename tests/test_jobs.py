@@ -18,9 +18,9 @@ from tl_core.jobs.runs import EventLog, Request, RunFolder, folder_of, new_key, 
 from tl_core.jobs.supervisor import WorkerSupervisor
 from tl_core.jobs.worker import ATTEMPTS, MAX_ATTEMPTS, take, work
 from tl_core.settings import Settings
-from tl_core.training.plan import Plan
+from tl_core.training.plan import Plan, Wishes
 
-PLAN = Plan("embedded", "auto", "quick", 0, 1.0)
+PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
 
 
 @pytest.fixture

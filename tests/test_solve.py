@@ -37,7 +37,8 @@ def test_the_minimum_is_the_librarys(strength: float) -> None:
     x, labels = blobs(spread=1.0)
     x = (x - x.mean(0)) / x.std(0)
     with_ones = torch.cat([torch.from_numpy(x), torch.ones(len(x), 1)], 1)
-    ours = _Problem([(with_ones, torch.tensor(labels))], 3).solve(strength, None, tolerance=1e-7)[0]
+    part = (with_ones, torch.tensor(labels), torch.ones(len(labels)))
+    ours = _Problem([part], 3).solve(strength, None, tolerance=1e-7)[0]
     theirs = LogisticRegression(C=1 / (strength * len(x)), max_iter=5000, tol=1e-8).fit(x, labels)
     difference = ours[:-1].T.numpy() - theirs.coef_
     assert np.abs(difference).max() < 5e-3
@@ -102,7 +103,8 @@ def test_solving_folds_together_is_solving_each_alone() -> None:
     for seed in range(3):
         x, labels = blobs(60 + 30 * seed, seed=seed)
         x = (x - x.mean(0)) / x.std(0)
-        parts.append((torch.cat([torch.from_numpy(x), torch.ones(len(x), 1)], 1), torch.tensor(labels)))
+        with_ones = torch.cat([torch.from_numpy(x), torch.ones(len(x), 1)], 1)
+        parts.append((with_ones, torch.tensor(labels), torch.ones(len(labels))))
     together = _Problem(parts, 3).solve(0.1, None, tolerance=1e-7)
     for at, part in enumerate(parts):
         alone = _Problem([part], 3).solve(0.1, None, tolerance=1e-7)[0]

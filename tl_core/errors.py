@@ -7,17 +7,19 @@
     │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
-    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError
+    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError
     ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError
     ├─ OptionError       a value on the command line that cannot be used
     └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
-                         RepoExistsError, HubUnreachableError, HubRefusedError
+                         RepoExistsError, HubUnreachableError, HubRefusedError, UnknownFlavorError,
+                         JobsRefusedError, PublicRepoError, JobLostError
 
 A message says what was found, what is needed and what to do next. It is a template filled with `values`, so that the
 page can say the same in another language; values from outside are shortened and stripped of control characters here.
 """
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -198,6 +200,27 @@ class TrainingCrashedError(TrainingError):
     )
 
 
+class RemoteTrainingError(TrainingError):
+    """A job on Hugging Face ended without a model. `tail` is the end of its log, in whole lines."""
+
+    code = "remote_training"
+    sentence = (
+        "The job on Hugging Face ended without a model ({stage}): {message}. "
+        "Its log is at {url}. Mend what it names, then start again."
+    )
+
+    def __init__(self, *, tail: Sequence[str] = (), **values: object) -> None:
+        super().__init__(**values)
+        _fill_at_length(self, values)
+        self.tail = tuple(tail)
+
+
+def _fill_at_length(error: TLError, values: Mapping[str, object]) -> None:
+    """Fill a sentence that quotes whole sentences or an address, which must not be cut at the usual length."""
+    error.values = {name: plain(value, 400) for name, value in values.items()}
+    error.args = (error.sentence.format(**error.values),)
+
+
 class BundleError(TLError):
     """A saved model cannot be used."""
 
@@ -283,3 +306,39 @@ class HubUnreachableError(HubError):
 class HubRefusedError(HubError):
     code = "hub_refused"
     sentence = "The Hub refused the upload (status {status}). Wait a minute and try again; the download still works."
+
+
+class UnknownFlavorError(HubError):
+    code = "unknown_flavor"
+    sentence = (
+        "Hugging Face Jobs has no machine called “{name}”. Did you mean “{closest}”? "
+        "The command “hf jobs hardware” lists them all with their prices."
+    )
+
+
+class JobsRefusedError(HubError):
+    code = "jobs_refused"
+    sentence = (
+        "Hugging Face Jobs did not take the job (status {status}). Check that “{namespace}” has credits at "
+        "huggingface.co/settings/billing and that the token may start jobs, then try again."
+    )
+
+
+class PublicRepoError(HubError):
+    code = "public_repo"
+    sentence = (
+        "The dataset “{repo}” on the Hub is public, so your pictures were not sent there. "
+        "Make it private in its settings, then try again."
+    )
+
+
+class JobLostError(HubError):
+    code = "job_lost"
+    sentence = (
+        "The connection to the Hugging Face Hub was lost. The job goes on by itself and may cost money: see or cancel "
+        "it at {url}. What it makes is kept in the folder “{folder}” of your dataset “{repo}”."
+    )
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        _fill_at_length(self, values)

@@ -7,11 +7,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tl_core.errors import TLError
 
-Stage = Literal["reading", "backbone", "features", "solving", "evaluating", "saving"]
+Stage = Literal["reading", "backbone", "comparing", "features", "solving", "framing", "tuning", "evaluating", "saving"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,42 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What the run will do, measured on a few batches: how long in all, and why so (`code` and values of sentences)."""
+
+    seconds: float
+    strategy: str
+    epochs: int
+    reasons: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """There is a model that can be used while the run goes on; `bundle` is its folder, `accuracy` its test score."""
+
+    bundle: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """The fine-tuned model after `epoch` of `epochs`, on pictures held out of training: share right and mean loss."""
+
+    epoch: int
+    epochs: int
+    accuracy: float
+    loss: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The slice of time is over; the same call goes on from here."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run has delivered a bundle. `reason` is "stopped" when the person asked for it early."""
 
@@ -83,10 +119,10 @@ class Failed:
         return cls(error.code, str(error), error.values)
 
 
-Event = Progress | StageDone | Notice | Started | Finished | PicturesReady | Failed
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Progress, StageDone, Notice, Started, Finished, PicturesReady, Failed)
-}
+Event = (
+    Progress | StageDone | Notice | Started | Planned | Ready | EpochEnd | Paused | Finished | PicturesReady | Failed
+)
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 LAST = (Finished, PicturesReady, Failed)
 
 

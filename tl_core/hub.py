@@ -5,6 +5,8 @@ come back inside an exception's text, and every error raised from here is our ow
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tl_core.errors import (
     NoWriteAccessError,
     RepoExistsError,
     RepoNameError,
+    TLError,
     TokenFormatError,
     TokenRefusedError,
 )
@@ -40,30 +43,46 @@ def push(
 
     `replace` allows writing into a model that exists; other files there stay. Raises a HubError.
     """
-    token, repo = token.strip(), repo.strip()
+    repo = repo.strip()
     _check_name(repo)
-    if not _TOKEN.fullmatch(token):
-        raise TokenFormatError
+    token = well_formed(token)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     # token=False: without it the library would fall back on the token of whoever runs this machine.
     api = HfApi(endpoint=endpoint, token=False)
-    try:
-        repo_id = _own(api.whoami(token=token), repo)
+    with plain_failures(repo):
+        repo_id = own(api.whoami(token=token), repo)
         if api.repo_exists(repo_id, token=token) and not replace:
             raise RepoExistsError(repo=repo_id)
         url = api.create_repo(repo_id, token=token, private=private, exist_ok=replace)
         operations = [CommitOperationAdd(name, folder / name) for name in FILES]
         api.create_commit(repo_id, operations, commit_message="Model trained with Transfer Lab", token=token)
-    except HubError:
+    return Pushed(repo_id, str(url))
+
+
+def well_formed(token: str) -> str:
+    """`token` without the space around it. Raises TokenFormatError for what cannot be one."""
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        raise TokenFormatError
+    return token
+
+
+@contextmanager
+def plain_failures(repo: str) -> Iterator[None]:
+    """Requests that fail inside become HubErrors about `repo`, with none of the failure's own text."""
+    try:
+        yield
+    except TLError:
         raise
     except OSError as error:  # HfHubHTTPError and the builtin ConnectionError of the uploader are both OSErrors
+        if error.filename is not None:  # a file of this machine
+            raise
         raise _named(error, repo) from None
     except Exception as error:  # httpx2's transport errors share no public base with the above
         if "httpx" in type(error).__module__:
             raise HubUnreachableError from None
         raise
-    return Pushed(repo_id, str(url))
 
 
 def _check_name(repo: str) -> None:
@@ -73,7 +92,7 @@ def _check_name(repo: str) -> None:
         raise RepoNameError(repo=repo)
 
 
-def _own(user: dict[str, Any], repo: str) -> str:
+def own(user: dict[str, Any], repo: str) -> str:
     """`repo` with its owner; raises NoWriteAccessError where the token's user has no business."""
     owner, _, name = repo.rpartition("/")
     owner = owner or user["name"]

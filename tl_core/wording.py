@@ -3,6 +3,8 @@
 Errors carry their own sentence (`errors.py`). The page has the same in other languages.
 """
 
+from collections.abc import Mapping
+
 from tl_core.data.imageset import Remark
 from tl_core.events import Notice
 
@@ -56,13 +58,41 @@ NOTICES = {
         "The weights of {title} are not on this machine and could not be downloaded; "
         "the built-in backbone was used instead."
     ),
+    "backbone_chosen": "{title} tells these classes apart best of the backbones on this machine.",
+    "too_few_to_tune": (
+        "There are too few different pictures to fine-tune and check the result, so only the last layer learned."
+    ),
+    "no_mirror": "Mirrored pictures look like other classes here, so pictures were not mirrored while learning.",
+    "memory_short": "Memory ran short; learning goes on with {pictures} picture(s) at a time, {size} pixels wide.",
+    "diverged": "Learning went astray; it went back to the best so far and goes on in smaller steps.",
+    "solved_kept": "Fine-tuning was no better on pictures held out, so the quick model was kept.",
+}
+
+REASONS = {
+    "only_embedded": "The built-in backbone is the only one on this machine.",
+    "best_here": "{title} is the strongest backbone on this machine.",
+    "faster": "{title} is used, as {slow} would take too long on this machine.",
+    "compare": "{count} backbones on this machine will be compared on the training pictures.",
+    "balance": "The largest class has {ratio} times the pictures of the smallest, so rare classes count for more.",
+    "balance_asked": "Rare classes count for more, as asked.",
+    "tuning_none": "The backbone stays as it is and only the last layer learns: that is quick.",
+    "tuning_not_trees": "A head of trees cannot be fine-tuned; the backbone stays as it is.",
+    "tuning_all": "The whole network is fine-tuned over {epochs} round(s).",
+    "tuning_last": (
+        "The last blocks of the network are fine-tuned over {epochs} round(s); all of it would take too long."
+    ),
+    "tuning_last_asked": "The last blocks of the network are fine-tuned over {epochs} round(s), as asked.",
+    "tuning_too_slow": "Fine-tuning would take too long on this machine, so only the last layer learns.",
 }
 
 STAGES = {
     "reading": "Reading the pictures",
     "backbone": "Fetching what is already known about pictures",
+    "comparing": "Comparing backbones",
     "features": "Looking at every picture",
     "solving": "Learning to tell the classes apart",
+    "framing": "Preparing pictures for fine-tuning",
+    "tuning": "Fine-tuning",
     "evaluating": "Testing on pictures kept aside",
     "saving": "Saving the model",
 }
@@ -72,6 +102,11 @@ def notice(code: str, **values: object) -> Notice:
     """The notice called `code`, its sentence filled in."""
     texts = {name: str(value) for name, value in values.items()}
     return Notice(code, NOTICES[code].format(**texts), texts)
+
+
+def reason(code: str, values: Mapping[str, object]) -> str:
+    """The sentence of a plan's reason."""
+    return REASONS[code].format(**values)
 
 
 def remark(found: Remark) -> str:

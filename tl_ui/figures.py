@@ -19,6 +19,27 @@ def progress_bar(share: float, label: str, name: str) -> str:
     )
 
 
+def mirror(jpeg: str, straight: str, mirrored: str) -> str:
+    """A picture (base64 of a JPEG) and its mirror image side by side, each with what it is."""
+    shown = f'<img alt="" src="data:image/jpeg;base64,{jpeg}"'
+    return (
+        f'<div class="tl-mirror"><figure>{shown}><figcaption>{esc(straight)}</figcaption></figure>'
+        f'<figure>{shown} class="flipped"><figcaption>{esc(mirrored)}</figcaption></figure></div>'
+    )
+
+
+def curve(shares: Sequence[float], name: str) -> str:
+    """Shares in [0, 1] over time as a line from left to right, the axis from 0 to 1; `name` for screen readers."""
+    if len(shares) < 2:
+        return ""
+    step = 100 / (len(shares) - 1)
+    points = " ".join(f"{at * step:.1f},{40 - 38 * share:.1f}" for at, share in enumerate(shares))
+    return (
+        f'<svg class="tl-curve" viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="{esc(name)}">'
+        f'<polyline points="{points}"/></svg>'
+    )
+
+
 def class_bars(names: Sequence[str], counts: Sequence[int], language: str) -> str:
     """One row a class: its name, how many pictures, and a bar of that length."""
     most = max(counts, default=1)

@@ -71,7 +71,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
                 use = UseStep(work, t, memory)
 
         def on_train(event: Dependency) -> None:
-            event.then(training.estimate, [memory, training.backbone], training.estimated, **PRIVATE)
+            event.then(training.estimate, training.asked, training.told, **PRIVATE)
             event.then(training.follow, memory, training.outputs, **FOLLOW)
 
         def on_results(event: Dependency) -> None:

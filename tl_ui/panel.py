@@ -1,12 +1,24 @@
 """What each step shows, worked out from events and files as plain frozen values. Knows no widgets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape as esc
 
 from tl_core.data.imageset import ImageSet
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.events import Event, Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
+from tl_core.events import (
+    EpochEnd,
+    Event,
+    Failed,
+    Finished,
+    Notice,
+    PicturesReady,
+    Planned,
+    Progress,
+    Ready,
+    StageDone,
+    Started,
+)
 from tl_core.wording import STAGES
 from tl_ui import figures
 from tl_ui.words import duration, say, table
@@ -70,11 +82,14 @@ def understood(images: ImageSet, language: str) -> str:
 
 @dataclass(frozen=True)
 class TrainPanel:
-    """The state of a run: HTML to show, and which buttons make sense."""
+    """The state of a run: HTML to show, and which buttons make sense: `usable` when there is a model to look at,
+    `resumable` when the run was stopped and could go on."""
 
     html: str = ""
     running: bool = False
     finished: bool = False
+    usable: bool = False
+    resumable: bool = False
 
 
 def training(
@@ -91,58 +106,106 @@ def training(
     end = events[-1]
     if isinstance(end, Failed):
         return TrainPanel(figures.message("bad", failure(end, language)))
-    done, notices, current = _so_far(events, language)
-    stages = [stage for stage in STAGES if stage != "reading"]
-    items = "".join(_stage_item(stage, done, current, language) for stage in stages)
-    blocks = [f'<ol class="tl-stages">{items}</ol>', *notices]
+    so_far = _so_far(events)
+    stages = [stage for stage in STAGES if stage != "reading" and _concerns(stage, so_far)]
+    items = "".join(_stage_item(stage, so_far, language) for stage in stages)
+    blocks = [f'<ol class="tl-stages">{items}</ol>', _tuning(so_far, language)]
+    blocks += [figures.message("info", notice(event, language)) for event in so_far.notices]
     if isinstance(end, Finished):
         seconds = duration(language, sum(end.seconds.values()))
-        key = "train.stopped" if end.reason == "stopped" else "train.done"
-        blocks.insert(0, figures.message("good", say(language, key, seconds=seconds)))
-        return TrainPanel("".join(blocks), finished=True)
-    blocks.insert(0, _run_bar(start, done, current, language, stopping))
-    return TrainPanel("".join(blocks), running=True)
+        stopped = end.reason == "stopped"
+        blocks.insert(
+            0, figures.message("good", say(language, "train.stopped" if stopped else "train.done", seconds=seconds))
+        )
+        return TrainPanel("".join(blocks), finished=True, usable=True, resumable=stopped)
+    blocks.insert(0, _run_bar(start, so_far, language, stopping))
+    if so_far.ready:
+        blocks.insert(1, figures.message("good", say(language, "train.ready")))
+    return TrainPanel("".join(blocks), running=True, usable=so_far.ready)
 
 
-def _so_far(events: Sequence[Event], language: str) -> tuple[list[str], list[str], Progress | None]:
-    """Stages done, notices as HTML, and the progress of the present stage. A restarted run begins again at the top."""
-    done: list[str] = []
-    notices: list[str] = []
+@dataclass
+class _SoFar:
+    """What a run has told: stages done, the present one's progress, what is planned and how fine-tuning goes."""
+
+    done: list[str] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     current: Progress | None = None
+    planned: Planned | None = None
+    epochs: list[EpochEnd] = field(default_factory=list)
+    ready: bool = False
+
+
+def _so_far(events: Sequence[Event]) -> _SoFar:
+    """A run that was taken up again begins again at the top, but its rounds were not for nothing."""
+    found = _SoFar()
     for event in events:
         if isinstance(event, Started):
-            done, notices, current = [], [], None
+            found = _SoFar(epochs=found.epochs)
         elif isinstance(event, StageDone):
-            done.append(event.stage)
-            current = None
+            found.done.append(event.stage)
+            found.current = None
         elif isinstance(event, Progress):
-            current = event
+            found.current = event
         elif isinstance(event, Notice):
-            notices.append(figures.message("info", notice(event, language)))
-    return done, notices, current
+            found.notices.append(event)
+        elif isinstance(event, Planned):
+            found.planned = event
+        elif isinstance(event, EpochEnd):
+            found.epochs.append(event)
+        elif isinstance(event, Ready):
+            found.ready = True
+    return found
 
 
-def _run_bar(start: Started | None, done: list[str], current: Progress | None, language: str, stopping: bool) -> str:
-    share = 0.9 if "features" in done else 0.02
+def _concerns(stage: str, so_far: _SoFar) -> bool:
+    """Whether a run has this stage: most do not compare backbones or fine-tune."""
+    if stage not in ("comparing", "framing", "tuning"):
+        return True
+    present = so_far.current is not None and so_far.current.stage == stage
+    return present or stage in so_far.done or (stage == "tuning" and so_far.ready)
+
+
+def _tuning(so_far: _SoFar, language: str) -> str:
+    """What is planned and how the rounds of fine-tuning went, as HTML."""
+    blocks = []
+    if so_far.planned is not None:
+        why = " ".join(say(language, f"reason.{r['code']}", **r["values"]) for r in so_far.planned.reasons)
+        blocks.append(f"<p class='tl-quiet'>{esc(why)}</p>")
+    if so_far.epochs:
+        last = so_far.epochs[-1]
+        told = say(language, "train.round", round=last.epoch, rounds=last.epochs, hundred=round(100 * last.accuracy))
+        blocks.append(f"<p>{esc(told)}</p>{figures.curve([e.accuracy for e in so_far.epochs], told)}")
+    return "".join(blocks)
+
+
+# Which part of the bar a stage fills, when a run fine-tunes and when it does not.
+_SHARES: dict[bool, dict[str, tuple[float, float]]] = {
+    False: {"comparing": (0.0, 0.1), "features": (0.02, 0.9), "solving": (0.9, 0.98)},
+    True: {"comparing": (0.0, 0.05), "features": (0.02, 0.1), "solving": (0.1, 0.15), "tuning": (0.15, 0.98)},
+}
+
+
+def _run_bar(start: Started | None, so_far: _SoFar, language: str, stopping: bool) -> str:
+    current, shares = so_far.current, _SHARES[so_far.ready]
+    share = max([0.02, *(shares[stage][1] for stage in so_far.done if stage in shares)])
     left: float | None = start.seconds if start else None
-    if current is not None and current.stage == "features":
-        share = 0.02 + 0.88 * current.done / max(current.total, 1)
-        left = current.seconds_left
-    elif current is not None and current.stage == "solving":
-        share, left = 0.9 + 0.08 * current.done / max(current.total, 1), current.seconds_left
+    if current is not None and current.stage in shares:
+        low, high = shares[current.stage]
+        share, left = low + (high - low) * current.done / max(current.total, 1), current.seconds_left
+    elif so_far.planned is not None:
+        left = None
     label = say(language, "train.stopping") if stopping else ""
     if not stopping and left is not None:
         label = say(language, "train.left", seconds=duration(language, left))
     return figures.progress_bar(share, label, say(language, "train.progress_name"))
 
 
-def _stage_item(stage: str, done: list[str], current: Progress | None, language: str) -> str:
-    text = esc(say(language, f"stage.{stage}"))
-    if stage in done:
-        return f'<li class="done">{text}</li>'
+def _stage_item(stage: str, so_far: _SoFar, language: str) -> str:
+    text, current = esc(say(language, f"stage.{stage}")), so_far.current
     if current is not None and current.stage == stage:
         return f'<li class="now">{text} <span>{current.done} / {current.total}</span></li>'
-    return f'<li class="later">{text}</li>'
+    return f'<li class="{"done" if stage in so_far.done else "later"}">{text}</li>'
 
 
 def notice(event: Notice, language: str) -> str:

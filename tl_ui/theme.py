@@ -49,6 +49,12 @@ CSS = """
   margin-top: .5rem; }
 .tl-progress div { height: 100%; background: var(--color-accent); border-radius: 99px; transition: width .4s; }
 .tl-progress-label { margin: .3rem 0 .8rem; font-variant-numeric: tabular-nums; }
+.tl-mirror { display: flex; gap: 1rem; flex-wrap: wrap; }
+.tl-mirror figure { margin: 0; }
+.tl-mirror img { max-height: 110px; border-radius: 6px; display: block; }
+.tl-mirror img.flipped { transform: scaleX(-1); }
+.tl-curve { width: 100%; height: 4rem; border: 1px solid var(--border-color-primary); border-radius: 6px; }
+.tl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; vector-effect: non-scaling-stroke; }
 .tl-stages { list-style: none; padding: 0; margin: .5rem 0; }
 .tl-stages li { padding: .2rem 0 .2rem 1.8rem; position: relative; }
 .tl-stages li::before { content: "○"; position: absolute; left: .3rem; color: var(--body-text-color-subdued); }

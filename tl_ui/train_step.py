@@ -6,12 +6,14 @@ from typing import Any
 
 import gradio as gr
 
+from tl_core.bundle.card import markdown_text
+from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
-from tl_core.models.catalogue import CATALOGUE
 from tl_ui import figures, panel
+from tl_ui.choices import Choices, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
-from tl_ui.words import duration, language_of, say
+from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 
 _POLL_SECONDS = 0.3
@@ -24,52 +26,66 @@ class TrainStep:
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
         how = gr.Markdown(t("train.how"))
+        self.choices = Choices(t)
         self.estimated = gr.Markdown(elem_id="estimate")
         start = gr.Button(t("train.start"), variant="primary", elem_id="start")
         progress = gr.HTML(elem_id="progress")
         stop = gr.Button(t("train.stop"), variant="stop", visible=False, elem_id="stop")
+        go_on = gr.Button(t("train.go_on"), visible=False, elem_id="go-on")
         self.to_next = gr.Button(t("nav.to_results"), variant="primary", visible=False, elem_id="to-results")
         with gr.Accordion(t("train.advanced"), open=False, elem_id="advanced"):
-            self.backbone = gr.Dropdown(
-                label=t("train.backbone"),
-                info=t("train.backbone_info"),
-                choices=[(t(f"train.backbone.{name}"), name) for name in ("auto", *(row.id for row in CATALOGUE))],
-                value="auto",
-                elem_id="backbone",
-            )
+            self.choices.draw_advanced()
         self.back = gr.Button(t("nav.back"), elem_id="back-to-data")
-        self.outputs = [progress, start, stop, self.to_next, how, self.estimated]
+        self.outputs = [progress, start, stop, go_on, self.to_next, how, self.estimated, self.choices.effort]
+        self.asked = [memory, *self.choices.inputs]
+        self.told = [self.estimated, self.choices.mirror]
 
-        begun = start.click(self.begin, [memory, self.backbone], memory, **PRIVATE)
+        begun = start.click(self.begin, self.asked, memory, **PRIVATE)
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
+        resumed = go_on.click(self.go_on, memory, None, **PRIVATE)
+        resumed.success(self.follow, memory, self.outputs, **FOLLOW)
         stop.click(self.ask_to_stop, memory, stop, **PRIVATE, queue=False)
-        self.backbone.change(self.estimate, [memory, self.backbone], self.estimated, **PRIVATE)
+        # One event for all choices: a plan for the values of now, whichever of them changed.
+        changes = [component.change for component in self.choices.inputs]
+        gr.on(changes, self.estimate, self.asked, self.told, **PRIVATE, trigger_mode="always_last")
 
-    def estimate(self, memory: Memory, backbone_id: str, request: gr.Request) -> str:
-        """The sentence that says what Start would cost now."""
-        images = self._work.images(str(memory.get("set", "")))
+    def estimate(self, request: gr.Request, memory: Memory, *values: Any) -> tuple[str, str]:
+        """What Start would do now, why so, and what it would cost; and what mirroring does to a picture."""
+        language, images = language_of(request), self._work.images(str(memory.get("set", "")))
         if images is None:
-            return ""
-        plan, row = self._work.plan(images, backbone_id)
-        language = language_of(request)
+            return "", ""
+        try:
+            plan, row = self._work.plan(images, wishes(values)[0])
+        except TLError as error:
+            return error_sentence(language, error), ""
         seconds = duration(language, plan.seconds or 0)
-        return say(language, "train.estimate", seconds=seconds, title=row.title)
+        why = " ".join(say(language, f"reason.{reason.code}", **reason.values) for reason in plan.reasons)
+        shown = mirror(
+            self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
+        )
+        return f"{say(language, 'train.estimate', seconds=seconds, title=markdown_text(row.title))} {why}", shown
 
     @speaks
-    def begin(self, memory: Memory, backbone_id: str, request: gr.Request) -> Memory:
+    def begin(self, request: gr.Request, memory: Memory, *values: Any) -> Memory:
         """Queue a run."""
-        key = self._work.start(str(memory.get("set", "")), backbone_id)
+        key = self._work.start(str(memory.get("set", "")), *wishes(values))
         if key is None:
             raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
         self._work.warm_up()
         return {**memory, "run": key, "step": 2}
+
+    @speaks
+    def go_on(self, memory: Memory, request: gr.Request) -> None:
+        """Queue a stopped run again, from where it was stopped."""
+        if not self._work.go_on(str(memory.get("run", ""))):
+            raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
 
     async def follow(self, memory: Memory, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Show how the run goes on until it is over."""
         language, run = language_of(request), self._work.run(str(memory.get("run", "")))
         idle = gr.update(value=say(language, "train.start"), visible=True, variant="primary")
         if run is None:
-            yield "", idle, _HIDE, _HIDE, _SHOW, _SHOW
+            yield "", idle, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
             return
         seen: list[Event] = []
         log, last = EventLog(run.path), None
@@ -89,11 +105,12 @@ class TrainStep:
                 again = gr.update(value=say(language, "train.again"), visible=not state.running, variant=variant)
                 running = gr.update(visible=state.running, interactive=not run.stop_asked())
                 said = gr.update(visible=not state.running and not state.finished)
-                yield state.html, again, running, gr.update(visible=state.finished), said, said
+                go_on, usable = gr.update(visible=state.resumable), gr.update(visible=state.usable)
+                yield state.html, again, running, go_on, usable, said, said, gr.update(visible=not state.running)
             if not state.running:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _SHOW, _SHOW
+        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
 
     def ask_to_stop(self, memory: Memory) -> Any:
         """Ask the worker to finish with what it has."""

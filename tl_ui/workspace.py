@@ -26,10 +26,10 @@ from tl_core.errors import TLError, plain
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import LAST, Event, Failed
 from tl_core.jobs.runs import STOP, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
-from tl_core.models.availability import best_local
+from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
 from tl_core.settings import Settings
-from tl_core.training.plan import Machine, Plan, make_plan
+from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
 
 if TYPE_CHECKING:
     from tl_core.bundle.predictor import Prediction, Predictor
@@ -127,27 +127,32 @@ class Workspace:
 
     # training
 
-    def plan(self, images: ImageSet, backbone_id: str) -> tuple[Plan, Backbone]:
-        """What Start would do now, with the seconds it would take."""
-        made = make_plan(
-            backbone_id,
-            local=best_local(),
-            pictures=len(images.pictures),
-            classes=len(images.class_names),
-            seed=0,
-            machine=Machine(self.settings),
-        )
+    def plan(self, images: ImageSet, wishes: Wishes) -> tuple[Plan, Backbone]:
+        """What Start would do now, with the seconds it would take. Raises UnknownBackboneError."""
+        made = make_plan(wishes, Facts.of(images), local=local_rows(), machine=Machine(self.settings))
         return made, find(made.backbone)
 
-    def start(self, set_key: str, backbone_id: str) -> str | None:
+    def start(self, set_key: str, wishes: Wishes, device: str = "auto") -> str | None:
         """Queue a run on the set; gives the run's key, or None when the set is gone."""
         images = self.images(set_key)
         if images is None:
             return None
         key = new_key()
-        made, _ = self.plan(images, backbone_id)
-        RunFolder.create(self.settings, key, Request(str(images.folder), made))
+        made, _ = self.plan(images, wishes)
+        RunFolder.create(self.settings, key, Request(str(images.folder), made, device))
         return key
+
+    def go_on(self, key: str) -> bool:
+        """Queue a run that was stopped again; False when it is gone."""
+        run = self.run(key)
+        if run is None:
+            return False
+        run.queue_again()
+        return True
+
+    def example_picture(self, images: ImageSet) -> RGB | None:
+        """One picture of the set, small."""
+        return thumbnail(PixelStore(images)[0]) if images.pictures else None
 
     def run(self, key: str) -> RunFolder | None:
         folder = self._find(self.settings.runs_dir, key)

@@ -1,6 +1,7 @@
 """The contract: class names, preprocessing, weights and scores travel together, so every user of a model agrees.
 
-A bundle is a folder of the files that `files.py` lists; timm loads it too: `create_model("local-dir:FOLDER")`.
+A bundle is a folder of the files that `files.py` lists; timm loads it too: `create_model("local-dir:FOLDER")` gives
+the classifier, or where its head is more than one linear layer the backbone.
 Reading trusts nothing: sizes, names and shapes are checked before a tensor is used, and no file can bring code.
 """
 
@@ -21,14 +22,22 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tl_core.bundle.card import card
-from tl_core.bundle.files import CARD, CONFIG, FILES, MANIFEST, MAX_JSON, MAX_WEIGHTS, WEIGHTS
+from tl_core.bundle.files import CARD, CONFIG, FILES, HEAD, MANIFEST, MAX_JSON, MAX_WEIGHTS, WEIGHTS
 from tl_core.data.pixels import Preprocessing
-from tl_core.errors import DamagedBundleError, NewerFormatError, NotABundleError, refuse_foreign
+from tl_core.errors import (
+    DamagedBundleError,
+    NewerFormatError,
+    NotABundleError,
+    UnknownBackboneError,
+    refuse_foreign,
+)
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.models.backbone import untrained
-from tl_core.models.catalogue import CATALOGUE, Backbone
+from tl_core.models import heads
+from tl_core.models.backbone import blank, with_head
+from tl_core.models.catalogue import Backbone, find
+from tl_core.models.classifier import Classifier
 
-FORMAT = 1
+FORMAT = 2  # 1 knew linear heads only
 _MAX_TENSORS = 5_000
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
@@ -47,28 +56,33 @@ class BundleInfo:
     created: str
 
 
-def save(folder: Path, model: nn.Module, info: BundleInfo) -> None:
-    """Write the bundle into `folder`, complete or not at all: it appears under its name when every file is there."""
+def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> None:
+    """Write `head` over `trunk` as a bundle into `folder`, complete or not at all: it appears under its name when every
+    file is there."""
     refuse_foreign(folder, MANIFEST)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
-    _write_json(temporary / CONFIG, _timm_config(info))
+    linear = isinstance(head, nn.Linear)
+    model = with_head(info.backbone, trunk, head.weight, head.bias) if isinstance(head, nn.Linear) else trunk
+    _write_tensors(temporary / WEIGHTS, model)
+    if not linear:
+        _write_tensors(temporary / HEAD, head)
+    _write_json(temporary / CONFIG, _timm_config(info, len(info.class_names) if linear else 0))
     (temporary / CARD).write_text(
         card(info.class_names, info.evaluation, info.backbone, info.training), encoding="utf-8"
     )
     record = {
         "format": FORMAT,
         "backbone": info.backbone.id,
+        "head": heads.describe(head),
         "class_names": info.class_names,
         "preprocessing": asdict(info.preprocessing),
         "evaluation": info.evaluation.to_dict(),
         "training": info.training,
         "created": info.created,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "files": {name: _sha256(temporary / name) for name in FILES if name != MANIFEST},
+        "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir())},
     }
     _write_json(temporary / MANIFEST, record)
     shutil.rmtree(folder, ignore_errors=True)
@@ -91,19 +105,44 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
     info = _info(record, name)
     for file, digest in record["files"].items():
         path = folder / file
-        if file not in FILES or not path.is_file():
+        if not path.is_file():
             raise DamagedBundleError(name=name, reason=f"{file} is missing")
         if path.stat().st_size > MAX_WEIGHTS or _sha256(path) != digest:
             raise DamagedBundleError(name=name, reason=f"{file} is not the file that was saved")
-    model = untrained(info.backbone, len(info.class_names))
-    _check_tensors(folder / WEIGHTS, model, name)
-    state = load_file(folder / WEIGHTS)
+    description = record.get("head")
+    linear = description is None or description.get("kind") == "linear"
+    model = blank(info.backbone, len(info.class_names) if linear else 0, image_size=info.preprocessing.size)
+    _load_tensors(folder / WEIGHTS, model, name)
+    if linear:
+        return model, info
+    try:
+        head = heads.build(description)
+        _load_tensors(folder / HEAD, head, name)
+        heads.check(head)
+        classifier = Classifier(model, head, len(info.class_names)).eval()
+        with torch.inference_mode():
+            size = info.preprocessing.size
+            if classifier(torch.zeros(1, 3, size, size)).shape != (1, len(info.class_names)):
+                raise ValueError("another number of classes")
+    except (ValueError, RuntimeError) as error:
+        raise DamagedBundleError(name=name, reason="its head does not fit") from error
+    return classifier, info
+
+
+def _load_tensors(file: Path, model: nn.Module, name: str) -> None:
+    """The stored tensors into `model`, after a look at what they are."""
+    _check_tensors(file, model, name)
+    state = load_file(file)
     variances = [value for key, value in state.items() if key.endswith("running_var")]
     finite = all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point())
     if not finite or any(bool((value < 0).any()) for value in variances):
         raise DamagedBundleError(name=name, reason="some weights are not numbers")
     model.load_state_dict(state, strict=True)
-    return model, info
+
+
+def _write_tensors(file: Path, model: nn.Module) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, file, metadata={"format": "pt"})
 
 
 def now() -> str:
@@ -111,26 +150,27 @@ def now() -> str:
     return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
 
 
-def _timm_config(info: BundleInfo) -> dict[str, Any]:
+def _timm_config(info: BundleInfo, classes: int) -> dict[str, Any]:
     """timm's config.json: `label_names`, and `num_classes` outside of `model_args` or transformers cannot load it."""
     p, row = info.preprocessing, info.backbone
     return {
         "architecture": row.architecture,
-        "num_classes": len(info.class_names),
+        **({} if row.library == "timm" else {"library": row.library}),
+        "num_classes": classes,
         "num_features": row.width,
-        "label_names": list(info.class_names),
-        "model_args": row.model_args,
+        **({"label_names": list(info.class_names)} if classes else {}),
+        "model_args": row.arguments(p.size),
         "pretrained_cfg": {
             "tag": "transfer_lab",
             "custom_load": False,
             "input_size": [3, p.size, p.size],
             "fixed_input_size": False,
-            "interpolation": "bilinear",
+            "interpolation": p.interpolation,
             "crop_pct": p.crop_pct,
             "crop_mode": _TIMM_CROP_MODES[p.framing],
             "mean": list(p.mean),
             "std": list(p.std),
-            "num_classes": len(info.class_names),
+            "num_classes": classes,
             "classifier": row.classifier,
         },
     }
@@ -138,28 +178,38 @@ def _timm_config(info: BundleInfo) -> dict[str, Any]:
 
 def _info(record: dict[str, Any], name: str) -> BundleInfo:
     try:
-        row = next(row for row in CATALOGUE if row.id == record["backbone"])
+        row = find(record["backbone"])
+        if row.params_millions * 4e6 > MAX_WEIGHTS:
+            raise ValueError("backbone")
         names = record["class_names"]
         if not (isinstance(names, list) and 2 <= len(set(names)) == len(names) <= 10_000 and all(map(_is_name, names))):
             raise ValueError("class names")
         p = record["preprocessing"]
         if not (type(p["size"]) is int and 32 <= p["size"] <= 1024 and p["framing"] in _TIMM_CROP_MODES):
             raise ValueError("preprocessing")
+        interpolation = p.get("interpolation", "bilinear")  # what older bundles do not say
+        if not row.fits(p["size"]) or interpolation not in ("bilinear", "bicubic"):
+            raise ValueError("preprocessing")
         numbers = [float(n) for n in (*p["mean"], *p["std"], p["crop_pct"])]
         if (
             len(numbers) != 7
-            or not all(math.isfinite(n) and 0 < n <= 10 for n in numbers)
+            or not all(math.isfinite(n) and 0 <= n <= 10 for n in numbers)
+            or not all(numbers[3:6])
             or not 0.5 <= numbers[6] <= 1
         ):
             raise ValueError("preprocessing")
-        preprocessing = Preprocessing(p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]))
-        if set(record["files"]) != set(FILES) - {MANIFEST}:
+        preprocessing = Preprocessing(
+            p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]), interpolation
+        )
+        head = record.get("head", {"kind": "linear"})  # format 1 had no other
+        files = set(FILES) - {MANIFEST} | ({HEAD} if head["kind"] != "linear" else set())
+        if set(record["files"]) != files:
             raise ValueError("files")
         evaluation = Evaluation.from_dict(record["evaluation"])
         return BundleInfo(
             row, tuple(names), preprocessing, evaluation, dict(record["training"]), str(record["created"])
         )
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, UnknownBackboneError) as error:
         raise DamagedBundleError(name=name, reason=f"{MANIFEST} describes no model that is known here") from error
 
 

@@ -1,6 +1,7 @@
 """Which files a bundle has, and how they travel as one zip. Needs no torch, so the web process may use it.
 
-model.safetensors   the whole classifier under timm's names
+model.safetensors   the whole classifier under timm's names, or the backbone where its head is not one linear layer
+head.safetensors    that head, where there is one
 config.json         timm's own description of it, labels and preprocessing included
 bundle.json         what timm has no place for, and the SHA-256 of every other file
 README.md           the model card
@@ -15,7 +16,9 @@ from pathlib import Path
 from tl_core.errors import NotABundleError
 
 MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
+HEAD = "head.safetensors"
 FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
+OPTIONAL = (HEAD,)
 MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
 
 
@@ -23,8 +26,9 @@ def to_zip(folder: Path, target: Path) -> Path:
     """The bundle as one zip for download, its files at the top level."""
     temporary = target.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name in FILES:
-            archive.write(folder / name, name)
+        for name in (*FILES, *OPTIONAL):
+            if name in FILES or (folder / name).is_file():
+                archive.write(folder / name, name)
     temporary.replace(target)
     return target
 
@@ -37,10 +41,12 @@ def from_zip(source: Path, into: Path) -> Path:
     try:
         with zipfile.ZipFile(source) as archive:
             entries = {entry.filename.rsplit("/", 1)[-1]: entry for entry in archive.infolist()}
-            for name in FILES:
+            for name in (*FILES, *OPTIONAL):
+                if name not in entries and name in OPTIONAL:
+                    continue
                 if name not in entries:
                     raise NotABundleError(name=source.name, reason=f"{name} is missing")
-                limit = MAX_WEIGHTS if name == WEIGHTS else MAX_JSON
+                limit = MAX_WEIGHTS if name in (WEIGHTS, HEAD) else MAX_JSON
                 if entries[name].file_size > limit:
                     raise NotABundleError(name=source.name, reason=f"{name} is too large")
                 with archive.open(entries[name]) as packed, (into / name).open("wb") as out:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the page reads pixels without ever importing torch
     from torch import Tensor
 
 Framing = Literal["crop", "squash", "pad"]
+Interpolation = Literal["bilinear", "bicubic"]
 _MAX_ASPECT = 8
 
 
@@ -20,7 +21,7 @@ class Preprocessing:
     """How a picture of any shape becomes a network's input: sizes in pixels, mean and std per channel in [0, 1].
 
     "crop" scales the short side to `size / crop_pct` and takes the middle, "squash" ignores the aspect ratio, "pad"
-    adds grey bars. Bilinear with antialiasing; the same as timm's "center", "squash" and "border" crop modes.
+    adds grey bars. Always with antialiasing; the same as timm's "center", "squash" and "border" crop modes.
     """
 
     size: int
@@ -28,10 +29,12 @@ class Preprocessing:
     crop_pct: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
 
     def frame(self, picture: RGB) -> "Tensor":
         """(H, W, 3) uint8 -> (3, size, size) uint8."""
         import torch
+        from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
         image = torch.from_numpy(picture).permute(2, 0, 1)
@@ -45,7 +48,7 @@ class Preprocessing:
         else:
             side = min(height, width) if self.framing == "crop" else max(height, width)
             target = [max(1, round(height * inner / side)), max(1, round(width * inner / side))]
-        image = transforms.resize(image, target, antialias=True)
+        image = transforms.resize(image, target, InterpolationMode(self.interpolation), antialias=True)
         if self.framing == "pad":
             fill = [round(255 * value) for value in self.mean]
             below, right = inner - target[0], inner - target[1]

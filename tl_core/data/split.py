@@ -44,6 +44,13 @@ def split(images: ImageSet, *, seed: int = 0) -> Split:
     return Split(tuple(train), tuple(sorted(chosen)), 0, official=False)
 
 
+def hold_out(images: ImageSet, among: Sequence[int], fraction: float, *, seed: int) -> tuple[list[int], list[int]]:
+    """The pictures `among` in two: those to learn from, and about `fraction` of every class to judge by; copies stay
+    together. Deterministic in `seed`."""
+    chosen = _stratified([images.pictures[i] for i in among], fraction, seed)
+    return [i for at, i in enumerate(among) if at not in chosen], [i for at, i in enumerate(among) if at in chosen]
+
+
 def _stratified(pictures: Sequence[Picture], fraction: float, seed: int) -> set[int]:
     """About `fraction` of every class, in whole groups, at least one group a side and class."""
     groups: defaultdict[int, list[int]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Run folders: the whole interface between a page, a worker and whoever comes back later.
 
     <data>/sets/<id>/   imageset.json, pixels.u8, features-*.npy, events.jsonl while it is read
-    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, bundle/, report.json
+    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, journal.json, checkpoints/, bundle/, report.json
 
 `<id>` is the hash of a 128-bit key that only its owner holds: folders cannot be found by guessing, and what is on disk
 does not give the key away. A run without `claimed` is queued; one whose last event ends it is over.
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tl_core.events import LAST, Event, from_line, to_line
+from tl_core.events import LAST, Event, Paused, from_line, to_line
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
-EVENTS, REQUEST, STOP, CLAIMED = "events.jsonl", "request.json", "stop", "claimed"
+EVENTS, REQUEST, STOP, CLAIMED, ATTEMPTS = "events.jsonl", "request.json", "stop", "claimed", "attempts"
 # In the data folder: the worker is ready for runs; workers die before they get that far.
 READY, TROUBLE = "worker.ready", "worker.trouble"
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -78,10 +78,11 @@ def _readable(line: bytes) -> Event | None:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is to do: train by `plan` on the set in `set_folder`."""
+    """What a run is to do: train by `plan` on the set in `set_folder` with `device`."""
 
     set_folder: str
     plan: Plan
+    device: str = "auto"
 
 
 class RunFolder:
@@ -104,7 +105,7 @@ class RunFolder:
 
     def request(self) -> Request:
         record = json.loads((self.path / REQUEST).read_text(encoding="utf-8"))
-        return Request(record["set_folder"], Plan(**record["plan"]))
+        return Request(record["set_folder"], Plan.from_dict(record["plan"]), record.get("device", "auto"))
 
     def claim(self) -> bool:
         """Take the run for this process until `release` or its death. False when another live process has it."""
@@ -132,6 +133,15 @@ class RunFolder:
 
     def stop_asked(self) -> bool:
         return (self.path / STOP).exists()
+
+    def queue_again(self) -> None:
+        """Let a run that was stopped go on from where it was left; nothing happens to one that is under way."""
+        if not self.over() or not self.claim():
+            return
+        EventLog(self.path).append(Paused("tuning"))
+        for name in (STOP, ATTEMPTS, CLAIMED):
+            (self.path / name).unlink(missing_ok=True)
+        self.release()
 
     def over(self) -> bool:
         """Whether the last event ended the run."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from tl_core.data.imageset import ImageSet
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Progress
-from tl_core.jobs.runs import READY, TROUBLE, EventLog, RunFolder, abandoned, queued
+from tl_core.jobs.runs import ATTEMPTS, READY, TROUBLE, EventLog, RunFolder, abandoned, queued
 from tl_core.settings import Settings
 
-ATTEMPTS = "attempts"
 MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
@@ -66,7 +65,15 @@ def work(run: RunFolder, settings: Settings) -> None:
         request = run.request()
         images = _load_set(Path(request.set_folder))
         written = 0.0
-        for event in train(images, run.path, plan=request.plan, settings=settings, should_stop=run.stop_asked):
+        events_of_run = train(
+            images,
+            run.path,
+            plan=request.plan,
+            settings=settings,
+            device=request.device,
+            should_stop=run.stop_asked,
+        )
+        for event in events_of_run:
             now = time.monotonic()
             if isinstance(event, Progress) and event.done < event.total and now - written < _EVENT_SECONDS:
                 continue

@@ -1,45 +1,65 @@
-"""Builds a backbone with its pretrained weights: from this package, or from torch hub's cache or its network source.
+"""Builds the network of a row, with its pretrained weights or without, and knows its way around inside of it.
 
-Nothing asks the network first. Weights come from the cache; else, if the host answers within a few seconds, from the
-network by torchvision's own loader (which checks the hash in the file's name); else WeightsUnavailableError is raised
-and the caller says what it does instead. Pickled files are only read with `weights_only`.
+Every network here has timm's interface, whichever library built it: called, it gives pooled features; it can be asked
+for its feature map, for its parameters by depth, and for another classifier.
 """
 
 import copy
-import pickle
-import socket
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
 import torchvision
-from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
+from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from tl_core.errors import WeightsUnavailableError
-from tl_core.models.availability import is_local
+from tl_core.models import sources
 from tl_core.models.catalogue import Backbone
+from tl_core.models.renames import timm_name
+from tl_core.models.sources import WEIGHTS_DIR
 
-WEIGHTS_DIR = Path(__file__).with_name("weights")
-# Every this many seconds without a byte, a download counts as dead.
-_DOWNLOAD_STALL_SECONDS = 20
+__all__ = [
+    "WEIGHTS_DIR",
+    "NoRandomNumbers",
+    "blank",
+    "feature_map",
+    "inception_auxiliary",
+    "layer_groups",
+    "load",
+    "load_with_auxiliary",
+    "untrained",
+    "with_head",
+]
 _COUNTER = "num_batches_tracked"
 
 
-def load(row: Backbone, *, timeout: float) -> nn.Module:
+def load(row: Backbone, *, timeout: float, image_size: int | None = None) -> nn.Module:
     """The pretrained backbone without a head: (N, 3, H, W) float32 -> (N, row.width), in eval mode on the CPU.
 
-    `timeout` is how many seconds the weights' host may take to answer when they are not cached. Raises
-    WeightsUnavailableError.
+    `timeout` is how many seconds the weights' host may take to answer when they are not cached. `image_size` is the
+    H = W it is to see, where that is not the row's: positions learned by a transformer are interpolated. Raises
+    WeightsUnavailableError, and ValueError for a size that does not fit (`row.fits`).
     """
-    state = _embedded_state(row) if row.source == "embedded" else _torchvision_state(row, timeout)
-    with torch.device("meta"):  # no random numbers for weights that are replaced at once
-        model = timm.create_model(row.architecture, pretrained=False, num_classes=0, **row.model_args)
-    model.load_state_dict(_in_timm_order(state, model), strict=True, assign=True)
+    arguments = row.arguments(image_size)
+    if row.source == "timm":
+        file = sources.timm_file(row, timeout)
+        with sources.readable(row), NoRandomNumbers():
+            # With the classifier the weights came with: without it timm would not insist that all of them fit.
+            model: nn.Module = timm.create_model(
+                row.weights,
+                pretrained=True,
+                pretrained_cfg_overlay={"file": str(file), "custom_load": False},
+                **arguments,
+            )
+            model.reset_classifier(0)  # type: ignore[operator]
+        return _ready(model)
+    state = sources.embedded_state(row) if row.source == "embedded" else sources.torchvision_state(row, timeout)
+    with sources.readable(row):
+        model = _empty(row, arguments)
+        model.load_state_dict(_under_own_names(row, state, model), strict=True, assign=True)
     return _ready(model)
 
 
@@ -52,62 +72,154 @@ def with_head(row: Backbone, trunk: nn.Module, weight: Tensor, bias: Tensor) -> 
     return _ready(model)
 
 
-def untrained(row: Backbone, num_classes: int) -> nn.Module:
-    """The architecture of `row` with a head for `num_classes` (0: without), its weights still to be loaded."""
-    model: nn.Module = timm.create_model(row.architecture, pretrained=False, num_classes=num_classes, **row.model_args)
-    return _ready(model)
+def untrained(row: Backbone, num_classes: int, *, image_size: int | None = None) -> nn.Module:
+    """The architecture of `row` with a head for `num_classes` (0: without), its weights random.
+
+    Raises ValueError for an `image_size` that does not fit.
+    """
+    return _ready(_build(row, num_classes, row.arguments(image_size)))
+
+
+def blank(row: Backbone, num_classes: int, *, image_size: int | None = None) -> nn.Module:
+    """As `untrained`, but what its weights are is left to chance: for those that load all of them at once."""
+    with NoRandomNumbers():
+        return untrained(row, num_classes, image_size=image_size)
+
+
+def feature_map(model: nn.Module, x: Tensor) -> Tensor:
+    """(N, 3, H, W) -> (N, T, C): the features of every place of the picture, row by row, before any pooling.
+
+    T is the number of places, or of patches without the tokens before them. C is `model.num_features`: `row.width` for
+    most networks, less for those that widen after pooling (MobileNetV3 and V4, VGG).
+    """
+    places: Tensor = model.forward_features(x)  # type: ignore[operator]
+    if places.ndim == 3:
+        return places[:, getattr(model, "num_prefix_tokens", 0) :]
+    if getattr(model, "output_fmt", "NCHW") == "NHWC":
+        return places.flatten(1, 2)
+    return places.flatten(2).transpose(1, 2)
+
+
+def layer_groups(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of a backbone by depth, stage by stage or block by block, the group nearest to the input first.
+
+    Every parameter is in exactly one group. Normalisations go with what they follow; a classifier, where the model has
+    one, is in the last group.
+    """
+    parameters = dict(model.named_parameters())
+    if hasattr(model, "group_matcher"):
+        found = group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+        by_depth = [found[i] for i in sorted(found)]
+    else:
+        tops = [name for top, child in model.named_children() for name in _layers(top, child)]
+        by_depth = [[name for name in parameters if name.startswith(top + ".")] for top in tops]
+        by_depth.insert(0, [name for name in parameters if "." not in name])
+    groups: list[list[nn.Parameter]] = []
+    for names in filter(None, by_depth):
+        group = [parameters[name] for name in names]
+        if groups and all(parameter.ndim < 2 for parameter in group):
+            groups[-1] += group
+        else:
+            groups.append(group)
+    return groups
+
+
+def _layers(name: str, module: nn.Module) -> list[str]:
+    inner = [child for child, _ in module.named_children()]
+    return [f"{name}.{child}" for child in inner] if isinstance(module, nn.Sequential) else [name]
+
+
+def inception_auxiliary(row: Backbone, classes: int, *, timeout: float) -> nn.Module:
+    """Inception's auxiliary classifier: (N, 768, 17, 17), what its trunk's `Mixed_6e` gives, to (N, classes) logits.
+
+    Its convolutions are pretrained, its last layer is new; made to be trained, so in training mode and with gradients.
+    A trunk that sees less than 299 pixels gives it too little. Raises WeightsUnavailableError.
+    """
+    state = sources.torchvision_state(row, timeout)
+    whole = timm.create_model(row.architecture, pretrained=False, num_classes=classes, aux_logits=True)
+    auxiliary: nn.Module = whole.AuxLogits
+    with sources.readable(row):
+        for name, value in auxiliary.state_dict(keep_vars=True).items():
+            if not name.startswith("fc.") and not name.endswith(_COUNTER):
+                with torch.no_grad():
+                    value.copy_(state[f"AuxLogits.{name}"])
+    return auxiliary.train().to(memory_format=torch.channels_last)
+
+
+def load_with_auxiliary(row: Backbone, classes: int, *, timeout: float) -> tuple[nn.Module, nn.Module]:
+    """Inception's trunk as `load` gives it, and its auxiliary classifier. Raises WeightsUnavailableError."""
+    return load(row, timeout=timeout), inception_auxiliary(row, classes, timeout=timeout)
+
+
+class NoRandomNumbers(TorchFunctionMode):
+    """Leaves weights as they are in memory, where they are replaced at once: drawing them takes seconds."""
+
+    _DRAWING = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_, nn.init.trunc_normal_)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in self._DRAWING else func(*args, **(kwargs or {}))
+
+
+class _TorchvisionNet(nn.Module):
+    """A network of torchvision's, layers under the names that they have there, with timm's interface and a linear
+    layer called `classifier` at the end."""
+
+    def __init__(self, name: str, classifier: str, width: int, num_classes: int) -> None:
+        super().__init__()
+        *layers, _theirs = torchvision.models.get_model(name, weights=None).named_children()
+        for layer, module in layers:
+            self.add_module(layer, module)
+        self._layers, self._classifier = [layer for layer, _ in layers], classifier
+        self.num_features = self.head_hidden_size = width
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        last = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.add_module(self._classifier, last)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        for layer in self._layers:
+            x = self.get_submodule(layer)(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.get_submodule(self._classifier)(self.forward_features(x).mean((2, 3)))
+        return logits
+
+
+def _build(row: Backbone, num_classes: int, arguments: dict[str, Any]) -> nn.Module:
+    if row.library == "torchvision":
+        return _TorchvisionNet(row.architecture, row.classifier, row.width, num_classes)
+    model: nn.Module = timm.create_model(row.architecture, pretrained=False, num_classes=num_classes, **arguments)
+    return model
+
+
+def _empty(row: Backbone, arguments: dict[str, Any]) -> nn.Module:
+    with torch.device("meta"):
+        model = _build(row, 0, arguments)
+    if {name for name, _ in model.named_buffers()} <= model.state_dict().keys():
+        return model
+    with NoRandomNumbers():  # some of its tables are in no file: they must be computed
+        return _build(row, 0, arguments)
 
 
 def _ready(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def _embedded_state(row: Backbone) -> dict[str, Tensor]:
-    state = load_file(WEIGHTS_DIR / row.weights)
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def _weights(row: Backbone) -> "torchvision.models.Weights":
-    return torchvision.models.get_weight(row.weights)
-
-
-def _torchvision_state(row: Backbone, timeout: float) -> dict[str, Tensor]:
-    if not is_local(row) and not _answers(_weights(row).url, timeout):
-        raise WeightsUnavailableError(title=row.title)
-    try:
-        with _socket_timeout(_DOWNLOAD_STALL_SECONDS):
-            # Once cached this opens the file only; `check_hash` guards the download.
-            state: dict[str, Tensor] = _weights(row).get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # cut off, wrong hash, or no weights
-        raise WeightsUnavailableError(title=row.title) from error
-    return state
-
-
-def _answers(url: str, timeout: float) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
-            return True
-    except (OSError, urllib.error.URLError, ValueError):
-        return False
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _in_timm_order(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`state` under timm's names. Most of torchvision's networks share them; the others have the same layers in the
-    same order (linear layers where timm has 1 x 1 convolutions), so position decides and shape is checked. Counters of
-    batches, which older files lack and inference does not use, start anew."""
+def _under_own_names(row: Backbone, state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`state` under the names of `model`. Most of torchvision's networks share timm's or are in the table of renames;
+    the others have the same layers in the same order (linear layers where timm has 1 x 1 convolutions), so position
+    decides and shape is checked. Counters of batches, which older files lack and inference does not use, start anew."""
     wanted = model.state_dict()
     counters = {name: torch.tensor(0) for name in wanted if name.endswith(_COUNTER)}
     names = [name for name in wanted if name not in counters]
+    state = {timm_name(name, row.architecture): value for name, value in state.items()}
+    if (positions := state.get("pos_embed")) is not None and positions.shape != wanted["pos_embed"].shape:
+        grid, before = model.get_submodule("patch_embed").grid_size, model.num_prefix_tokens
+        state["pos_embed"] = resample_abs_pos_embed(positions, grid, num_prefix_tokens=before)
     if set(names) <= state.keys():
         return {name: state[name] for name in names} | counters
     renamed = {}

@@ -1,91 +1,139 @@
-"""One pass of the pictures through the frozen backbone; the features are kept on disk, so the next run skips it."""
+"""One pass of the pictures through the frozen backbone; what it gives is kept on disk, so the next run skips it.
 
-import hashlib
-import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+The pass can be left after any batch and gone on with by any process. Classes and both sides of the split are mixed
+from the start, so stopping early leaves something of everything.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore, Preprocessing
+from tl_core.models.backbone import feature_map
+from tl_core.training.batches import free_memory, out_of_memory
+from tl_core.training.cores import cores, in_order
+from tl_core.training.engine import CHECKED, Engine, EngineName, build, by_pytorch, choose, fingerprint
+from tl_core.training.recipe import Precision
+from tl_core.training.rows import Rows
 
-BATCH = 32
-
-
-def extract(
-    model: nn.Module, images: ImageSet, indices: Sequence[int], preprocessing: Preprocessing, *, device: str
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Pooled features of the pictures at `indices`, in that order: (n, width) float32 for one batch after another.
-
-    On a CPU every core works on batches of its own. One batch on all cores is no faster alone and, beside any other
-    busy process, several times slower: its threads wait for each other (bench/RESULTS.md).
-    """
-    store = PixelStore(images)
-
-    def one(start: int) -> npt.NDArray[np.float32]:
-        batch = store.framed(indices[start : start + BATCH], preprocessing)
-        with torch.inference_mode():
-            features: npt.NDArray[np.float32] = model(preprocessing.normalise(batch.to(device))).float().cpu().numpy()
-        return features
-
-    yield from in_order(one, range(0, len(indices), BATCH), workers=cores() if device == "cpu" else 1)
+Kind = Literal["features", "maps"]
+BATCH = {"cpu": 16, "cuda": 128, "mps": 64}
+_SAVE_SECONDS = 2.0
+_SPEED_SAMPLE = 64  # pictures before a speed means anything
 
 
-def in_order(
-    work: Callable[[int], npt.NDArray[np.float32]], items: Sequence[int], *, workers: int
-) -> Iterator[npt.NDArray[np.float32]]:
-    """`work` of every item, in order, `workers` at a time on a thread of torch each; a few items ahead at most."""
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        ahead = deque(pool.submit(work, item) for item in items[: workers + 1])
-        following = iter(items[workers + 1 :])
-        try:
-            while ahead:
-                result = ahead.popleft().result()
-                if (item := next(following, None)) is not None:
-                    ahead.append(pool.submit(work, item))
-                yield result
-        finally:
-            for future in ahead:
-                future.cancel()
+@dataclass(frozen=True)
+class Seen:
+    """What a pass brought: rows of a whole set, of which those of the pictures at `indices` are there. `reason` is why
+    it ended; `speed` in pictures a second, None when nothing had to be done."""
+
+    rows: npt.NDArray[Any]
+    indices: list[int]
+    reason: Literal["done", "stopped", "paused"]
+    speed: float | None = None
 
 
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class Look:
+    """`done` of `total` pictures have been looked at; the others will take `seconds_left`, None while unknown."""
+
+    done: int
+    total: int
+    seconds_left: float | None
 
 
-class FeatureCache:
-    """Features of a whole set under one backbone and preprocessing: `features-<key>.npy` in the set's folder."""
+class _Mapped(nn.Module):
+    """A backbone that gives its feature map as a sequence."""
 
-    def __init__(self, images: ImageSet, backbone_id: str, model: nn.Module, preprocessing: Preprocessing) -> None:
-        weights = hashlib.blake2b(digest_size=8)
-        for value in model.state_dict().values():
-            weights.update(value.detach().cpu().contiguous().view(-1)[:64].numpy().tobytes())
-        key = json.dumps([backbone_id, weights.hexdigest(), asdict(preprocessing), len(images.pictures)])
-        name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-        self._file: Path = images.folder / f"features-{name}.npy"
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
 
-    def load(self) -> npt.NDArray[np.float32] | None:
-        """(N, width) in the order of the set's pictures, or None when there is nothing usable."""
-        try:
-            features: npt.NDArray[np.float32] = np.load(self._file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return features
+    def forward(self, x: Tensor) -> Tensor:
+        return feature_map(self.trunk, x)
 
-    def save(self, features: npt.NDArray[np.float32]) -> None:
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as out:
-            np.save(out, features)
-        temporary.replace(self._file)
+
+class FeaturePass:
+    """All pictures of a set through `trunk`: pooled "features" (N, width) float32, or "maps" (N, T, C) float16."""
+
+    def __init__(
+        self, images: ImageSet, trunk: nn.Module, preprocessing: Preprocessing, *, kind: Kind, device: str, cache: Path
+    ) -> None:
+        self._images, self._preprocessing, self._device, self._cache = images, preprocessing, device, cache
+        self._model = trunk if kind == "features" else _Mapped(trunk)
+        self._store, self._dtype = PixelStore(images), np.float32 if kind == "features" else np.float16
+        key = [fingerprint(trunk), asdict(preprocessing)]
+        self._rows = Rows(images.folder, kind, key, len(images.pictures))
+
+    def choose_engine(self) -> EngineName:
+        """The fastest engine for this pass, found by trying it on a few pictures spread over the set."""
+        total = len(self._images.pictures)
+        sample = np.unique(np.linspace(0, total - 1, min(CHECKED, total)).astype(int))
+        batch = self._store.framed([int(i) for i in sample], self._preprocessing)
+        return choose(
+            self._model, self._preprocessing, batch, pictures=total, device=self._device, cache=self._cache
+        ).name
+
+    def cached(self) -> Seen | None:
+        """The pass when it is all on disk already."""
+        rows = self._rows.complete()
+        return None if rows is None else Seen(rows, list(range(len(rows))), "done")
+
+    def run(
+        self,
+        engine_name: EngineName,
+        order: Sequence[int],
+        *,
+        should_stop: Callable[[], bool],
+        should_pause: Callable[[], bool],
+    ) -> Generator[Look, None, Seen]:
+        """Look at the pictures in `order` from where the last pass was left."""
+        total, size, started, since = len(order), BATCH[self._device], 0.0, 0
+        rows, done = self._rows.begun(order)
+        engine = build(engine_name, self._model, self._preprocessing, self._device, self._cache)
+        saved, begun = time.monotonic(), done
+        while done < total:
+            try:
+                for batch in self._ahead(engine, order, done, size):
+                    if rows is None:
+                        rows = self._rows.begin(batch.shape[1:], self._dtype)
+                    rows[order[done : done + len(batch)]] = batch
+                    done += len(batch)
+                    since += len(batch) if started else 0  # the first one waits for the threads to start
+                    started = started or time.monotonic()
+                    each = (time.monotonic() - started) / since if since else None
+                    yield Look(done, total, None if each is None else each * (total - done))
+                    pause = should_pause() and done > begun
+                    if pause or time.monotonic() - saved > _SAVE_SECONDS:
+                        self._rows.save_progress(rows, done, order)
+                        saved = time.monotonic()
+                    if pause:
+                        return Seen(rows, list(order[:done]), "paused")
+                    if should_stop() and done < total:
+                        return Seen(rows, list(order[:done]), "stopped")
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or size == 1:
+                    raise
+                free_memory()
+                size = max(1, size // 2)
+        assert rows is not None
+        speed = since / (time.monotonic() - started) if since >= _SPEED_SAMPLE else None
+        return Seen(self._rows.finish(rows), list(range(total)), "done", speed)
+
+    def _ahead(
+        self, engine: Engine, order: Sequence[int], done: int, size: int
+    ) -> Generator[npt.NDArray[Any], None, None]:
+        def one(start: int) -> npt.NDArray[np.float32]:
+            return engine.run(self._store.framed(order[start : start + size], self._preprocessing))
+
+        yield from in_order(one, range(done, len(order), size), workers=cores() if self._device == "cpu" else 2)
 
 
 def interleaved(labels: Sequence[int], seed: int) -> list[int]:
@@ -97,3 +145,22 @@ def interleaved(labels: Sequence[int], seed: int) -> list[int]:
         members = rng.permutation(np.flatnonzero(labels_array == label))
         keys[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return [int(i) for i in np.argsort(keys, kind="stable")]
+
+
+def outputs(
+    model: nn.Module,
+    store: PixelStore,
+    indices: Sequence[int],
+    preprocessing: Preprocessing,
+    *,
+    device: str,
+    precision: Precision,
+) -> npt.NDArray[np.float32]:
+    """What `model` gives for the pictures at `indices`, in that order, by PyTorch in the precision it is trained in."""
+    engine = build(by_pytorch(precision), model, preprocessing, device, Path())
+
+    def one(start: int) -> npt.NDArray[np.float32]:
+        return engine.run(store.framed(indices[start : start + BATCH[device]], preprocessing))
+
+    parts = in_order(one, range(0, len(indices), BATCH[device]), workers=cores() if device == "cpu" else 1)
+    return np.concatenate(list(parts))

@@ -2,71 +2,60 @@
 
     for event in train(images, folder, plan=plan, settings=settings): ...
 
-Whoever calls it may stop at any time through `should_stop`: the model is then made from the pictures seen so far, and
-kept. Nothing is lost with the process either: features are cached with the set, so the same call goes on quickly.
+Whoever calls it may stop at any time through `should_stop`: the model is then made from what was learned so far, and
+kept. Nothing is lost with the process either: every stage leaves its results in the run's or the set's folder, so the
+same call goes on where the last one was left, by the person, by `seconds` being over, or by a kill.
 """
 
 import json
+import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tl_core.bundle import bundle
 from tl_core.data.imageset import ImageSet
+from tl_core.data.pixels import PixelStore, Preprocessing
 from tl_core.data.split import Split, split
 from tl_core.errors import NothingTrainedError, TooAlikeError, WeightsUnavailableError
 from tl_core.evaluation.metrics import Evaluation, evaluate
-from tl_core.events import Event, Finished, Progress, Stage, StageDone, Started
+from tl_core.events import Event, Finished, Paused, Progress, Ready, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
+from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
+from tl_core.training.compare import best_backbone
 from tl_core.training.device import pick_device
-from tl_core.training.features import FeatureCache, extract, interleaved
-from tl_core.training.plan import Machine, Plan, seconds_needed
-from tl_core.training.solve import SolvedHead, solve
+from tl_core.training.distributed import World, join
+from tl_core.training.engine import fingerprint
+from tl_core.training.features import FeaturePass, Seen, interleaved, outputs
+from tl_core.training.head import HeadMaker
+from tl_core.training.job import CHECKPOINTS, assist
+from tl_core.training.journal import Journal
+from tl_core.training.plan import MAP_HEADS, Facts, Machine, Plan
+from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
 
-REPORT, BUNDLE = "report.json", "bundle"
-# Below this many pictures a pass is over before its speed means anything.
-_SPEED_SAMPLE = 96
+REPORT, BUNDLE, JOURNAL, ENGINES = "report.json", "bundle", "journal.json", "engines"
 
 
 @dataclass
 class _Clock:
-    """Seconds by stage, and how long the rest will take."""
+    """Seconds by stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=time.monotonic)
 
     def done(self, stage: Stage) -> StageDone:
         now = time.monotonic()
-        self.seconds[stage] = round(now - self._since, 3)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + now - self._since, 3)
         self._since = now
         return StageDone(stage, self.seconds[stage])
-
-    def running(self) -> float:
-        return time.monotonic() - self._since
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What the pass over the pictures brought: (n, D) features of the pictures at `indices`."""
-
-    indices: list[int]
-    features: npt.NDArray[np.float32]
-    stopped: bool
-
-    def of(self, pictures: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The features of `pictures`, all of them seen."""
-        row = {picture: at for at, picture in enumerate(self.indices)}
-        return self.features[[row[picture] for picture in pictures]]
 
 
 def train(
@@ -77,165 +66,272 @@ def train(
     settings: Settings,
     device: str = "auto",
     should_stop: Callable[[], bool] = lambda: False,
+    seconds: float | None = None,
 ) -> Iterator[Event]:
-    """Train by `plan`, leaving `bundle/` and `report.json` in `folder`; the last event is `Finished`.
+    """Train by `plan`, leaving `bundle/` and `report.json` in `folder`. The last event is `Finished`; or `Paused` when
+    `seconds` were given and are over: the same call then goes on. The result does not depend on how often it did.
 
     Raises NothingTrainedError when stopped before every class was seen, OptionError for a device that is not there.
     """
+    chosen = pick_device(device)
+    world, started = join(chosen.name), time.monotonic()
+
+    def should_pause() -> bool:
+        return seconds is not None and time.monotonic() - started > seconds
+
     torch.manual_seed(plan.seed)
-    chosen, clock = pick_device(device), _Clock()
     parts = split(images, seed=plan.seed)
     yield Started(len(images.pictures), len(images.class_names), plan.backbone, chosen.reason, plan.seconds)
     if parts.moved:
         yield notice("copies_moved", count=parts.moved)
     if any(images.part_counts()) and not parts.official:
         yield notice("split_made_anew")
-    row, trunk = _load_backbone(find(plan.backbone), settings)
-    if row.id != plan.backbone:
-        yield notice("backbone_fallback", title=find(plan.backbone).title)
-    yield clock.done("backbone")
-
-    passes = _Pass(images, row, trunk.to(chosen.name), chosen.name, plan, parts, settings)
-    seen = yield from passes.run(clock, should_stop)
-    if seen.stopped:
-        yield notice("stopped_early", count=len(seen.indices), total=len(images.pictures))
-    yield clock.done("features")
-
-    known = set(seen.indices)
-    fit, exam = ([i for i in side if i in known] for side in (parts.train, parts.test))
-    taught = {images.pictures[i].label for i in fit}
-    if not exam or len(taught) < len(images.class_names) or len({images.pictures[i].group for i in fit}) < 2:
-        raise NothingTrainedError if seen.stopped else TooAlikeError
-    if untested := taught - {images.pictures[i].label for i in exam}:
-        names = [images.class_names[label] for label in sorted(untested)]
-        yield notice("untested_classes", count=len(names), classes=", ".join(names[:5]))
-    head = yield from _solve(images, seen.of(fit), fit, plan, clock, should_stop)
-    stopped = seen.stopped or should_stop()
-    yield clock.done("solving")
-
-    evaluation = _evaluate(images, seen.of(exam), exam, head)
-    yield clock.done("evaluating")
-
-    info = bundle.BundleInfo(
-        backbone=row,
-        class_names=images.class_names,
-        preprocessing=row.preprocessing,
-        evaluation=evaluation,
-        training=_training_record(plan, head, parts, images, len(fit), stopped),
-        created=bundle.now(),
-    )
-    bundle.save(folder / BUNDLE, backbones.with_head(row, trunk.cpu(), head.weight, head.bias), info)
-    yield clock.done("saving")
-    _report(folder, evaluation, info, clock)
-    reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
-    yield Finished(str(folder / BUNDLE), evaluation.accuracy, reason, dict(clock.seconds))
-
-
-def _load_backbone(row: Backbone, settings: Settings) -> tuple[Backbone, nn.Module]:
-    """The backbone asked for, or the embedded one where its weights cannot be had."""
-    try:
-        return row, backbones.load(row, timeout=settings.network_timeout_seconds)
-    except WeightsUnavailableError:
-        return EMBEDDED, backbones.load(EMBEDDED, timeout=0)
+    run = _Run(images, folder, plan, parts, settings, chosen.name, world, should_stop, should_pause)
+    yield from run.story()
+    world.tell(None)
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """The pass of all pictures through the backbone, with what it needs to know."""
+class _Model:
+    """What is saved: a calibrated classifier, its scores, and what its training record says."""
 
-    images: ImageSet
     row: Backbone
     trunk: nn.Module
-    device: str
-    plan: Plan
-    parts: Split
-    settings: Settings
+    head: nn.Module
+    preprocessing: Preprocessing
+    evaluation: Evaluation
+    record: dict[str, Any]
 
-    def run(self, clock: _Clock, should_stop: Callable[[], bool]) -> Generator[Event, None, _Seen]:
-        """Features from the set's cache, or by one pass with classes and both sides of the split mixed, so that
-        stopping early leaves something of everything."""
-        total = len(self.images.pictures)
-        cache = FeatureCache(self.images, self.row.id, self.trunk, self.row.preprocessing)
-        cached = cache.load()
-        if cached is not None and cached.shape == (total, self.row.width):
+
+def help_train(*, settings: Settings, device: str = "auto") -> None:
+    """What the processes beside the one that calls `train` do until it is done, when a launcher started several."""
+    chosen = pick_device(device)
+    assist(join(chosen.name), settings=settings, device=chosen.name)
+
+
+def finished_earlier(folder: Path) -> Finished | None:
+    """How the run in `folder` ended, if it came to its own end; None while there is something to go on with."""
+    try:
+        record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        if record["training"]["stopped"]:
+            return None
+        return Finished(str(folder / BUNDLE), record["evaluation"]["accuracy"], "completed", record["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def start_afresh(folder: Path) -> None:
+    """Forget what an earlier run decided and how far it came; features stay with the set."""
+    for name in (JOURNAL, REPORT):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+class _Run:
+    """One run on the first process, with what all its stages share."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        folder: Path,
+        plan: Plan,
+        parts: Split,
+        settings: Settings,
+        device: str,
+        world: World,
+        should_stop: Callable[[], bool],
+        should_pause: Callable[[], bool],
+    ) -> None:
+        self._images, self._folder, self._plan, self._parts = images, folder, plan, parts
+        self._settings, self._device, self._world = settings, device, world
+        self._should_stop, self._should_pause = should_stop, should_pause
+        self._journal, self._clock = Journal(folder / JOURNAL), _Clock()
+
+    def story(self) -> Iterator[Event]:
+        """Everything from the backbone to the bundle."""
+        row, trunk = yield from self._backbone()
+        yield self._clock.done("backbone")
+        seen = yield from self._look(row, trunk)
+        if seen.reason == "paused":
+            yield Paused("features")
+            return
+        yield self._clock.done("features")
+        fit, exam = yield from self._sides(seen)
+        maker = HeadMaker(
+            self._images,
+            self._plan,
+            seen.rows,
+            self._folder / CHECKPOINTS,
+            f"{fingerprint(trunk)} {len(seen.indices)}",
+            self._should_stop,
+        )
+        head, record = yield from maker.make("whole", fit)
+        yield self._clock.done("solving")
+        evaluation = self._evaluated(maker.logits(head, exam), exam)
+        stopped = seen.reason == "stopped" or self._should_stop()
+        model = _Model(row, trunk, head, row.preprocessing, evaluation, record)
+        if self._plan.recipe is not None and not stopped:
+            if self._journal.get("ready") is None:  # the first slice says it, the others know it
+                self._save(model, len(fit), stopped=True)
+                self._report(model, len(fit), stopped=True)
+                self._journal.put("ready", True)
+            yield Ready(str(self._folder / BUNDLE), evaluation.accuracy)
+            tuned = yield from self._tune(row, maker, head, fit)
+            if isinstance(tuned, Paused):
+                yield tuned
+                return
+            yield self._clock.done("tuning")
+            stopped = self._should_stop()
+            if tuned is not None:
+                model = self._tuned_model(row, tuned, exam, record)
+        yield self._clock.done("evaluating")
+        self._save(model, len(fit), stopped=stopped)
+        yield self._clock.done("saving")
+        self._report(model, len(fit), stopped=stopped)
+        if not stopped:
+            shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
+        reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
+        yield Finished(str(self._folder / BUNDLE), model.evaluation.accuracy, reason, dict(self._clock.seconds))
+
+    def _backbone(self) -> Generator[Event, None, tuple[Backbone, nn.Module]]:
+        """The backbone asked for or found best, or the embedded one where its weights cannot be had."""
+        wanted = self._plan.backbone
+        if self._plan.candidates:
+            if (known := self._journal.get("backbone")) is None:
+                known = yield from best_backbone(
+                    self._images, self._plan, list(self._parts.train), settings=self._settings, device=self._device
+                )
+                self._journal.put("backbone", known)
+                yield self._clock.done("comparing")
+            wanted = known
+            yield notice("backbone_chosen", title=find(wanted).title)
+        try:
+            row = find(wanted)
+            trunk = backbones.load(row, timeout=self._settings.network_timeout_seconds)
+        except WeightsUnavailableError:
+            yield notice("backbone_fallback", title=row.title)
+            row, trunk = EMBEDDED, backbones.load(EMBEDDED, timeout=0)
+        if row.id != self._plan.backbone:
+            facts = Facts(self._images.counts(), len(self._parts.train))
+            self._plan = Machine(self._settings).settled(replace(self._plan, backbone=row.id), facts)
+        return row, trunk.to(self._device)
+
+    def _look(self, row: Backbone, trunk: nn.Module) -> Generator[Event, None, Seen]:
+        """Features of all pictures, from the set's cache or by one pass over those that are missing there."""
+        total = len(self._images.pictures)
+        kind: Literal["maps", "features"] = "maps" if self._plan.head in MAP_HEADS else "features"
+        cache = self._settings.data_dir / ENGINES
+        looks = FeaturePass(self._images, trunk, row.preprocessing, kind=kind, device=self._device, cache=cache)
+        if (cached := looks.cached()) is not None:
             yield Progress("features", total, total, None)
-            return _Seen(list(range(total)), cached, stopped=False)
-        order = self._order()
-        rest = seconds_needed(self.row, pictures=total, classes=len(self.images.class_names), speed=float("inf"))
-        features, done = np.empty((total, self.row.width), dtype=np.float32), 0
-        for batch in extract(self.trunk, self.images, order, self.row.preprocessing, device=self.device):
-            features[done : done + len(batch)] = batch
-            done += len(batch)
-            yield Progress("features", done, total, clock.running() / done * (total - done) + rest)
-            if should_stop() and done < total:
-                return _Seen(order[:done], features[:done], stopped=True)
-        if total >= _SPEED_SAMPLE:
-            Machine(self.settings).remember(self.row, total / clock.running())
-        in_order = np.empty_like(features)
-        in_order[order] = features
-        cache.save(in_order)
-        return _Seen(list(range(total)), in_order, stopped=False)
+            return cached
+        engine = self._journal.decided("engine", looks.choose_engine)
+        tested = set(self._parts.test)
+        strata = [2 * picture.label + (i in tested) for i, picture in enumerate(self._images.pictures)]
+        order = interleaved(strata, self._plan.seed)
+        steps = looks.run(engine, order, should_stop=self._should_stop, should_pause=self._should_pause)
+        while True:
+            try:
+                look = next(steps)
+            except StopIteration as end:
+                seen: Seen = end.value
+                break
+            yield Progress("features", look.done, look.total, look.seconds_left)
+        if seen.speed is not None:
+            Machine(self._settings).remember(row, seen.speed)
+        if seen.reason == "stopped":
+            yield notice("stopped_early", count=len(seen.indices), total=total)
+        return seen
 
-    def _order(self) -> list[int]:
-        tested = set(self.parts.test)
-        strata = [2 * picture.label + (i in tested) for i, picture in enumerate(self.images.pictures)]
-        return interleaved(strata, self.plan.seed)
+    def _sides(self, seen: Seen) -> Generator[Event, None, tuple[list[int], list[int]]]:
+        """The pictures that teach and those that examine, of those that were seen. Raises when that is no use."""
+        known, pictures = set(seen.indices), self._images.pictures
+        fit, exam = ([i for i in side if i in known] for side in (self._parts.train, self._parts.test))
+        taught = {pictures[i].label for i in fit}
+        if not exam or len(taught) < len(self._images.class_names) or len({pictures[i].group for i in fit}) < 2:
+            raise NothingTrainedError if seen.reason == "stopped" else TooAlikeError
+        if untested := taught - {pictures[i].label for i in exam}:
+            names = [self._images.class_names[label] for label in sorted(untested)]
+            yield notice("untested_classes", count=len(names), classes=", ".join(names[:5]))
+        return fit, exam
 
+    def _tune(
+        self, row: Backbone, maker: HeadMaker, head: nn.Module, fit: list[int]
+    ) -> Generator[Event, None, Tuned | Paused | None]:
+        def loaded(size: int) -> nn.Module:
+            return backbones.load(row, timeout=self._settings.network_timeout_seconds, image_size=size)
 
-def _solve(
-    images: ImageSet,
-    features: npt.NDArray[np.float32],
-    fit: Sequence[int],
-    plan: Plan,
-    clock: _Clock,
-    should_stop: Callable[[], bool],
-) -> Generator[Event, None, SolvedHead]:
-    """The head for the pictures at `fit`, whose features are given."""
-    labels = [images.pictures[i].label for i in fit]
-    groups = [images.pictures[i].group for i in fit]
-    head: SolvedHead | None = None
-    for step in solve(features, labels, groups, len(images.class_names), seed=plan.seed, should_stop=should_stop):
-        if isinstance(step, SolvedHead):
-            head = step
-        else:
-            yield Progress("solving", step.done, step.total, clock.running() / step.done * (step.total - step.done))
-    assert head is not None
-    return head
+        tuning = Tuning(
+            self._images,
+            self._folder,
+            row,
+            self._plan,
+            train=fit,
+            loaded=loaded,
+            maker=maker,
+            settings=self._settings,
+            device=self._device,
+            world=self._world,
+            journal=self._journal,
+        )
+        found = yield from tuning.run(head, should_stop=self._should_stop, should_pause=self._should_pause)
+        return found
 
+    def _tuned_model(self, row: Backbone, tuned: Tuned, exam: list[int], record: dict[str, Any]) -> _Model:
+        classifier = Classifier(tuned.trunk, tuned.head, len(self._images.class_names)).to(self._device)
+        store = PixelStore(self._images)
+        found = outputs(classifier, store, exam, tuned.preprocessing, device=self._device, precision="fp32")
+        added = {"share": tuned.share, "validation": tuned.validation, "epochs": tuned.epochs}
+        evaluation = self._evaluated(torch.from_numpy(found), exam)
+        return _Model(row, tuned.trunk, tuned.head, tuned.preprocessing, evaluation, record | added)
 
-def _evaluate(images: ImageSet, features: npt.NDArray[np.float32], exam: Sequence[int], head: SolvedHead) -> Evaluation:
-    """Scores on the pictures at `exam`, whose features are given."""
-    probabilities = (torch.from_numpy(features) @ head.weight.T + head.bias).softmax(1).numpy()
-    labels = [images.pictures[i].label for i in exam]
-    groups = [images.pictures[i].group for i in exam]
-    return evaluate(probabilities, labels, images.class_names, pictures=exam, groups=groups)
+    def _evaluated(self, logits: Tensor, exam: list[int]) -> Evaluation:
+        """Scores of (n, C) logits of the pictures at `exam`."""
+        labels = [self._images.pictures[i].label for i in exam]
+        groups = [self._images.pictures[i].group for i in exam]
+        probabilities = logits.softmax(1).numpy()
+        return evaluate(probabilities, labels, self._images.class_names, pictures=exam, groups=groups)
 
+    def _save(self, model: _Model, taught: int, *, stopped: bool) -> None:
+        info = bundle.BundleInfo(
+            backbone=model.row,
+            class_names=self._images.class_names,
+            preprocessing=model.preprocessing,
+            evaluation=model.evaluation,
+            training=self._record(model, taught, stopped),
+            created=bundle.now(),
+        )
+        bundle.save(self._folder / BUNDLE, model.trunk.cpu(), model.head.cpu(), info)
+        model.trunk.to(self._device)
 
-def _training_record(
-    plan: Plan, head: SolvedHead, parts: Split, images: ImageSet, train_pictures: int, stopped: bool
-) -> dict[str, object]:
-    return {
-        **asdict(plan),
-        "strategy": "frozen backbone, solved linear head",
-        "strength": head.strength,
-        "temperature": head.temperature,
-        "cv_accuracy": head.cv_accuracy,
-        "train_pictures": train_pictures,
-        "official_split": parts.official,
-        "moved_copies": parts.moved,
-        "skipped": len(images.skipped),
-        "stopped": stopped,
-    }
+    def _record(self, model: _Model, taught: int, stopped: bool) -> dict[str, Any]:
+        plan = self._plan
+        return {
+            "backbone": model.row.id,
+            "chosen_by": plan.chosen_by,
+            "effort": plan.wishes.effort,
+            "seed": plan.seed,
+            "seconds": plan.seconds,
+            "strategy": plan.strategy if "share" in model.record else "frozen",
+            "head": plan.head,
+            "balance": plan.balance,
+            **model.record,
+            "train_pictures": taught,
+            "official_split": self._parts.official,
+            "moved_copies": self._parts.moved,
+            "skipped": len(self._images.skipped),
+            "stopped": stopped,
+            "plan": plan.to_dict(),
+        }
 
-
-def _report(folder: Path, evaluation: Evaluation, info: bundle.BundleInfo, clock: _Clock) -> None:
-    record = {
-        "evaluation": evaluation.to_dict(),
-        "training": info.training,
-        "backbone": info.backbone.id,
-        "seconds": clock.seconds,
-        "created": info.created,
-    }
-    temporary = folder / f"{REPORT}.tmp"
-    temporary.write_text(json.dumps(record), encoding="utf-8")
-    temporary.replace(folder / REPORT)
+    def _report(self, model: _Model, taught: int, *, stopped: bool) -> None:
+        record = {
+            "evaluation": model.evaluation.to_dict(),
+            "training": self._record(model, taught, stopped),
+            "backbone": model.row.id,
+            "seconds": self._clock.seconds,
+            "created": bundle.now(),
+        }
+        temporary = self._folder / f"{REPORT}.tmp"
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+        temporary.replace(self._folder / REPORT)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_core.data.split import folds
-from tl_core.training.features import cores
+from tl_core.training.cores import cores, one_thread
 
 # Penalty on the squared weights relative to the mean log loss; from "no trust in the features" to almost none.
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -53,40 +53,49 @@ def solve(
     classes: int,
     *,
     seed: int = 0,
+    class_weights: Sequence[float] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[SolveStep | SolvedHead]:
     """Yields `SolveStep`s, then the head for N pictures' (N, D) features, labels in 0..classes-1 and copy groups.
 
-    At least two groups are needed. When `should_stop` says so, the strength is chosen by the folds done so far.
+    A picture counts as `class_weights` says for its class, (C,), 1 on average over the pictures. At least two groups
+    are needed. When `should_stop` says so, the strength is chosen by the folds done so far.
     """
     x, y = torch.from_numpy(features), torch.tensor(labels)
+    each = (torch.ones(classes) if class_weights is None else torch.tensor(class_weights, dtype=torch.float32))[y]
     count = fold_count(labels, groups)
     fold_of = torch.from_numpy(folds(groups, labels, count, seed=seed))
     # On a large set one held-out fold tells the strengths apart as well as all of them.
     held_out = [fold_of == fold for fold in range(count if len(y) <= 5_000 else 1)]
-    scales = [_Standard(x[~out]) for out in held_out]
-    problem = _Problem([(scale(x[~out]), y[~out]) for scale, out in zip(scales, held_out, strict=True)], classes)
-    tests = [scale(x[out]) for scale, out in zip(scales, held_out, strict=True)]
+    with one_thread():
+        scales = [_Standard(x[~out]) for out in held_out]
+        parts = [(scale(x[~out]), y[~out], each[~out]) for scale, out in zip(scales, held_out, strict=True)]
+        problem = _Problem(parts, classes)
+        tests = [scale(x[out]) for scale, out in zip(scales, held_out, strict=True)]
     truth = torch.cat([y[out] for out in held_out])
     best, least, worse, judged = 0, math.inf, 0, torch.zeros(len(truth), classes)
     weights: Tensor | None = None
+    start: Tensor | None = None
     for at, strength in enumerate(STRENGTHS):
         if at and should_stop():
             break
-        weights = problem.solve(strength, weights, tolerance=2e-4)
-        logits = torch.cat([test @ w for test, w in zip(tests, weights, strict=True)])
-        loss = F.cross_entropy(logits, truth).item()
+        with one_thread():
+            weights = problem.solve(strength, weights, tolerance=2e-4)
+            logits = torch.cat([test @ w for test, w in zip(tests, weights, strict=True)])
+            loss = F.cross_entropy(logits, truth).item()
         if loss < least:
-            best, least, worse, judged = at, loss, 0, logits
+            best, least, worse, judged, start = at, loss, 0, logits, weights.mean(0, keepdim=True)
         else:
             worse += 1
         yield SolveStep(at + 1, len(STRENGTHS) + 1)
         if worse == _PATIENCE:  # the loss is nearly convex along the strengths
             break
-    temperature, scale = fit_temperature(judged, truth), _Standard(x)
-    solved = _Problem([(scale(x), y)], classes).solve(STRENGTHS[best], None, tolerance=1e-5)[0]
-    weight = (solved[:-1] / scale.deviation[:, None]).T / temperature
-    bias = solved[-1] / temperature - weight @ scale.mean
+    with one_thread():
+        temperature, scale = fit_temperature(judged, truth), _Standard(x)
+        # From the mean of the folds' weights, which is close.
+        solved = _Problem([(scale(x), y, each)], classes).solve(STRENGTHS[best], start, tolerance=1e-5)[0]
+        weight = (solved[:-1] / scale.deviation[:, None]).T / temperature
+        bias = solved[-1] / temperature - weight @ scale.mean
     accuracy = (judged.argmax(1) == truth).float().mean().item()
     yield SolvedHead(weight.contiguous(), bias, STRENGTHS[best], temperature, accuracy)
 
@@ -102,7 +111,8 @@ def fold_count(labels: Sequence[int], groups: Sequence[int]) -> int:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T in [0.25, 8] for which softmax(logits / T) has the least log loss; (N, C) logits, (N,) labels."""
     candidates = torch.logspace(-2, 3, 101, base=2)
-    losses = [F.cross_entropy(logits / t, labels).item() for t in candidates]
+    with one_thread():
+        losses = [F.cross_entropy(logits / t, labels).item() for t in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
@@ -119,9 +129,10 @@ class _Standard:
 
 
 class _Problem:
-    """F logistic regressions at once: for each, (n, D + 1) standardised features with ones, and (n,) labels."""
+    """F logistic regressions at once: for each, (n, D + 1) standardised features with ones, (n,) labels and how much
+    each picture counts."""
 
-    def __init__(self, parts: list[tuple[Tensor, Tensor]], classes: int) -> None:
+    def __init__(self, parts: list[tuple[Tensor, Tensor, Tensor]], classes: int) -> None:
         self._parts, self._classes = parts, classes
         self._shape = (len(parts), parts[0][0].shape[1], classes)
         self._large = parts[0][0].numel() * classes * len(parts) > _WORTH_A_THREAD
@@ -139,29 +150,27 @@ class _Problem:
             tolerance_change=tolerance,
             line_search_fn="strong_wolfe",
         )
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                each = pool.map if self._large and len(self._parts) > 1 else map
+        with one_thread(), ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            each = pool.map if self._large and len(self._parts) > 1 else map
 
-                def closure() -> float:
-                    return sum(each(lambda at: self._loss(at, weights, strength), range(len(self._parts))))
+            def closure() -> float:
+                return sum(each(lambda at: self._loss(at, weights, strength), range(len(self._parts))))
 
-                optimizer.step(closure)  # type: ignore[no-untyped-call]
-        finally:
-            torch.set_num_threads(before)
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
         return weights
 
     def _loss(self, at: int, weights: Tensor, strength: float) -> float:
         """The loss of part `at`; its gradient goes into its place in `weights.grad`."""
         assert weights.grad is not None
-        x, y = self._parts[at]
+        x, y, each = self._parts[at]
         w, gradient = weights[at], weights.grad[at]
         logs = F.log_softmax(x @ w, dim=1)
-        loss = F.nll_loss(logs, y).item() + strength / 2 * (w[:-1] ** 2).sum().item()
+        loss = (F.nll_loss(logs, y, reduction="none") @ each).item() / len(y) + strength / 2 * (
+            w[:-1] ** 2
+        ).sum().item()
         error = logs.exp_()
         error[torch.arange(len(y)), y] -= 1
+        error *= each[:, None]
         torch.mm(x.T, error, out=gradient)
         gradient /= len(y)
         gradient[:-1].add_(w[:-1], alpha=strength)

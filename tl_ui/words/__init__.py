@@ -35,6 +35,7 @@ def core_words() -> dict[str, str]:
         "remark": wording.REMARKS,
         "stage": wording.STAGES,
         "notice": wording.NOTICES,
+        "reason": wording.REASONS,
     }
     for prefix, words in tables.items():
         sentences |= {f"{prefix}.{code}": text for code, text in words.items()}

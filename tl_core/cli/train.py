@@ -1,0 +1,204 @@
+"""`python -m tl_core train`: alone, with others under torchrun, resumed, or as a job on rented machines."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tl_core import wording
+from tl_core.bundle.files import MANIFEST
+from tl_core.cli.reading import describe, prepared, summary
+from tl_core.cli.terminal import print_json, show, stop_flag
+from tl_core.data.imageset import ImageSet
+from tl_core.errors import OptionError, TLError, refuse_foreign
+from tl_core.events import Failed, Finished, to_line
+from tl_core.models.catalogue import find
+from tl_core.settings import Settings
+
+# What belongs to this machine, not to the command that a rented one is sent.
+_LOCAL_OPTIONS = ("data", "out", "resume", "on", "flavor", "job_timeout", "json", "events", "run", "device")
+_PLAN, _SET = "plan.json", "set"
+
+
+def add_options(train: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    train.add_argument("data", type=Path, nargs="?", metavar="DATA", help="a zip or folder, one folder a class")
+    train.add_argument("--out", type=Path, metavar="DIR", help="where the result goes")
+    train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, however it ended")
+    train.add_argument("--effort", choices=["quick", "balanced", "best"], help="how long to try (default: quick)")
+    train.add_argument("--time-budget", type=float, metavar="S", help="seconds it may take; in place of an effort")
+    train.add_argument("--backbone", default="auto", metavar="NAME", help="auto, a name `doctor` lists, or timm/...")
+    train.add_argument("--strategy", default="auto", choices=["auto", "frozen", "last", "all"], help="what learns")
+    train.add_argument(
+        "--head",
+        default="auto",
+        choices=["auto", "linear", "mlp", "gru", "lstm", "forest", "boosting", "ensemble"],
+        help="what turns features into classes",
+    )
+    train.add_argument("--epochs", type=int, metavar="N", help="rounds of fine-tuning")
+    train.add_argument("--image-size", type=int, metavar="PX", help="pixels a side that the network sees")
+    train.add_argument("--schedule", default="auto", choices=["auto", "cosine", "one-cycle"], help="learning rate")
+    for name, meaning in (
+        ("balance", "whether rare classes count for more"),
+        ("flips", "whether mirrored pictures show the same class"),
+        ("mixup", "whether pictures are mixed while fine-tuning"),
+    ):
+        train.add_argument(f"--{name}", default="auto", choices=["auto", "on", "off"], help=meaning)
+    train.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--on", choices=["here", "hf-jobs"], default="here", help="where: here, or rented from the Hub")
+    train.add_argument("--flavor", default="a10g-small", help="the machine to rent (default: a10g-small)")
+    train.add_argument("--job-timeout", default="2h", metavar="T", help="when a job is ended (default: 2h)")
+    train.add_argument("--events", action="store_true", help="print every event as a line of JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """The command; exit status 2 after a `TLError` that was printed as an event."""
+    try:
+        _check(args)
+        if int(os.environ.get("RANK", "0")):  # the launcher's other processes: the first one reads, writes and speaks
+            from tl_core.training.run import help_train
+
+            help_train(settings=Settings.from_environment(), device=args.device)
+            return None
+        with stop_flag() as should_stop:
+            finished = _elsewhere(args, should_stop) if args.on == "hf-jobs" else _here(args, should_stop)
+    except TLError as error:
+        if not args.events:
+            raise
+        print(to_line(Failed.of(error)), end="", flush=True)
+        return 2
+    _tell(args, finished)
+    return None
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.resume is not None:
+        args.out = args.resume
+    elif args.data is None:
+        raise OptionError(
+            option="DATA", found="nothing", needed="a zip or folder of pictures is needed, or --resume DIR"
+        )
+    if args.out is None:
+        raise OptionError(option="--out", found="nothing", needed="the folder where the result goes is needed")
+    for name, low, high in (("seed", 0, 2**31 - 1), ("epochs", 1, 10_000), ("time_budget", 1, 10**6)):
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:
+            option = "--" + name.replace("_", "-")
+            raise OptionError(option=option, found=f"{value:g}", needed=f"a number from {low} to {high} is needed")
+    if args.backbone != "auto":
+        row = find(args.backbone)
+        if args.image_size is not None and not row.fits(args.image_size):
+            step = f"a multiple of {row.size_step}" if row.size_step else "none but its own"
+            raise OptionError(option="--image-size", found=args.image_size, needed=f"{row.title} takes {step}")
+    if args.image_size is not None and (args.image_size % 32 or not 32 <= args.image_size <= 512):
+        raise OptionError(option="--image-size", found=args.image_size, needed="a multiple of 32 up to 512 is needed")
+    refuse_foreign(args.out / "bundle", MANIFEST)
+
+
+def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
+    """Train on this machine."""
+    from tl_core.training.distributed import leave
+    from tl_core.training.plan import Plan
+    from tl_core.training.run import finished_earlier, start_afresh, train
+
+    settings = Settings.from_environment()
+    if args.resume is not None:
+        try:
+            record = json.loads((args.out / _PLAN).read_text(encoding="utf-8"))
+            plan, images = Plan.from_dict(record), ImageSet.load(args.out / _SET)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OptionError(
+                option="--resume", found=f"“{args.out}”", needed="a folder that `train --out` made is needed"
+            ) from error
+        if (done := finished_earlier(args.out)) is not None:
+            return done
+    else:
+        images = prepared(args.data, args.out / _SET, should_stop, as_lines=args.events)
+        plan = _plan(args, images, settings)
+        start_afresh(args.out)
+        (args.out / _PLAN).write_text(json.dumps(plan.to_dict()), encoding="utf-8")
+    if not args.events:
+        describe(images)
+        print(" ".join(wording.reason(reason.code, reason.values) for reason in plan.reasons))
+    events = train(images, args.out, plan=plan, settings=settings, device=args.device, should_stop=should_stop)
+    last = show(events, as_lines=args.events)
+    leave()
+    assert isinstance(last, Finished)
+    return last
+
+
+def _plan(args: argparse.Namespace, images: ImageSet, settings: Settings) -> Any:
+    from tl_core.models.availability import local_rows
+    from tl_core.training.plan import Effort, Facts, Machine, Wishes, make_plan
+
+    asked = {field.name: getattr(args, field.name) for field in fields(Wishes) if field.name != "effort"}
+    effort: Effort = args.effort or ("best" if args.time_budget else "quick")
+    return make_plan(Wishes(effort=effort, **asked), Facts.of(images), local=local_rows(), machine=Machine(settings))
+
+
+def _elsewhere(args: argparse.Namespace, should_stop: Any) -> Finished:
+    """Train as a job on Hugging Face, with the token of this machine's owner."""
+    from huggingface_hub import get_token
+
+    from tl_core.errors import TokenFormatError
+    from tl_core.jobs.hf_jobs import train_remotely
+
+    token = get_token()
+    if token is None:
+        raise TokenFormatError
+    events = train_remotely(
+        args.data,
+        args.out,
+        arguments=_remote_arguments(args),
+        flavor=args.flavor,
+        token=token,
+        timeout=args.job_timeout,
+        should_stop=should_stop,
+    )
+    last = show(events, as_lines=args.events)
+    assert isinstance(last, Finished)
+    return last
+
+
+def _remote_arguments(args: argparse.Namespace) -> Sequence[str]:
+    """The options the person gave, for the same command on another machine."""
+    given: list[str] = []
+    for name, value in vars(args).items():
+        if name not in _LOCAL_OPTIONS and value is not None:
+            given += [f"--{name.replace('_', '-')}", str(value)]
+    return given
+
+
+def _tell(args: argparse.Namespace, finished: Finished) -> None:
+    """The score, and where the model is."""
+    if args.events:
+        return
+    report = json.loads((args.out / "report.json").read_text(encoding="utf-8"))
+    scores = report["evaluation"]
+    low, high = scores["interval"]
+    print(
+        f"Right {scores['accuracy']:.1%} of the time on {scores['tested']} test pictures "
+        f"(95 % interval {low:.1%} to {high:.1%}; always guessing the commonest class: {scores['majority']:.1%})."
+    )
+    print(f"Model: {finished.bundle}")
+    if finished.reason == "stopped":
+        print(f"Stopped early. To go on: python -m tl_core train --resume {args.out}")
+    if not args.json:
+        return
+    told = ("accuracy", "interval", "majority", "tested")
+    about = summary(ImageSet.load(args.out / _SET)) if (args.out / _SET).is_dir() else {}
+    print_json(
+        {
+            **about,
+            **{name: scores[name] for name in told},
+            "backbone": report["backbone"],
+            "training": report["training"],
+            "seconds": report["seconds"],
+            "reason": finished.reason,
+            "bundle": finished.bundle,
+        }
+    )
