@@ -1,8 +1,9 @@
 """Random views of training pictures, a whole batch at once and on whatever device it lies.
 
 Every picture's view depends on (seed, epoch, picture) alone: nothing random needs saving, and any number of processes
-draw the same. Scale and ratio as torchvision's RandomResizedCrop, kept milder: a small set's pictures often show their
-object small (https://docs.pytorch.org/vision/stable/generated/torchvision.transforms.RandomResizedCrop.html).
+draw the same. Scale and ratio as torchvision's RandomResizedCrop, kept milder: from 0.4 of the area on, with turns and
+label smoothing, fine-tuning lost to the solved head on dtd10 and caltech101-15; from 0.7 on it won on both
+(https://docs.pytorch.org/vision/stable/generated/torchvision.transforms.RandomResizedCrop.html).
 """
 
 import math
@@ -20,12 +21,11 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far views may differ from the picture. `least_area`: share of the picture seen; `turn`: degrees either way;
-    `colour`: relative change of brightness, contrast and saturation. `flip` only where left and right mean the same."""
+    """How far views may differ from the picture. `least_area`: share of the picture seen; `colour`: relative change of
+    brightness, contrast and saturation. `flip` only where left and right mean the same."""
 
-    least_area: float = 0.4
+    least_area: float = 0.7
     flip: bool = True
-    turn: float = 8.0
     colour: float = 0.2
 
 
@@ -44,12 +44,11 @@ class Views:
         side = np.sqrt(rng.uniform(how.least_area, 1.0, count))
         stretch = np.exp(rng.uniform(-_RATIO, _RATIO, count) / 2)
         width, height = np.minimum(side * stretch, 1.0), np.minimum(side / stretch, 1.0)
-        # The middle of the view, so that it stays inside the picture (turned corners are mirrored by the sampler).
+        # The middle of the view, so that it stays inside the picture.
         x, y = (rng.uniform(-1, 1, count) * (1 - extent) for extent in (width, height))
-        angle = np.radians(rng.uniform(-how.turn, how.turn, count))
         mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if how.flip else np.ones(count)
-        cos, sin = np.cos(angle), np.sin(angle)
-        maps = np.stack([cos * width * mirror, -sin * height, x, sin * width * mirror, cos * height, y], axis=1)
+        none = np.zeros(count)
+        maps = np.stack([width * mirror, none, x, none, height, y], axis=1)
         colours = rng.uniform(1 - how.colour, 1 + how.colour, (count, 3))
         return cls(maps.reshape(-1, 2, 3).astype(np.float32), colours.astype(np.float32))
 

@@ -235,7 +235,7 @@ class Tuner:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         for weight, value in zip(self._weights, gradient, strict=True):
-            weight.grad = value
+            weight.grad = value if value.stride() == weight.stride() else torch.empty_like(weight).copy_(value)
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self._weights, _CLIP)
         self._scaler.step(self._optimizer)
@@ -273,15 +273,13 @@ class Tuner:
         return True
 
     def _back_to_best(self) -> bool:
-        """After a divergence: the best weights and a lower rate, once; False the second time."""
-        if self._slower < 1:
-            return False
-        self._slower = _SLOWER
+        """After a divergence: the best weights, and once a lower rate to go on with; False the second time."""
         for weight, average, best in zip(self._weights, self._average, self._best, strict=True):
             weight.data.copy_(best)
             average.copy_(best)
-        self._optimizer = self._make_optimizer()
-        return True
+        self._optimizer, again = self._make_optimizer(), self._slower == 1
+        self._slower = _SLOWER
+        return again
 
     def _due(self, complete: float) -> bool:
         """Whether the average is judged after `complete` epochs: about ten times a run, and at its end."""
@@ -356,7 +354,11 @@ class Tuner:
             best.copy_(found.tensors[f"best.{name}"])
             kept = {key: found.tensors.get(f"{key}.{name}") for key in _ADAM_STATE}
             if moments := {key: value for key, value in kept.items() if value is not None}:
-                self._optimizer.state[weight] = {key: value.to(weight.device) for key, value in moments.items()}
+                # In the weight's own order of memory: the fused optimizer goes by that.
+                self._optimizer.state[weight] = {
+                    key: value.to(weight.device) if key == "step" else torch.empty_like(weight).detach().copy_(value)
+                    for key, value in moments.items()
+                }
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         recipe = self._recipe

@@ -31,7 +31,8 @@ _AUXILIARY = {"inception_v3": "Mixed_6e"}
 
 @dataclass(frozen=True)
 class Job:
-    """All that a process needs to train with the others: `fit` teach, `head` and `head_state` are where it starts."""
+    """All that a process needs to train with the others: `fit` teach, `head` and `head_state` are where it
+    starts, `judged` whether it is judged on pictures held out."""
 
     images: ImageSet
     row: Backbone
@@ -43,6 +44,7 @@ class Job:
     weights: npt.NDArray[np.float32]
     head: dict[str, Any]
     head_state: dict[str, Tensor]
+    judged: bool = False
 
     @property
     def auxiliary(self) -> str | None:
@@ -83,7 +85,9 @@ def assist(world: World, *, settings: Settings, device: str) -> None:
     nothing: Job | None = None
     while (job := world.tell(nothing)) is not None:
         trunk = load(job.row, timeout=settings.network_timeout_seconds, image_size=job.recipe.image_size)
-        tuner = job.tuner(trunk, device=device, world=world, judge=None)
+        # The first process judges; the others only have to expect its verdict at the same moments.
+        judge = (lambda model, size: Judged(0.0, 0.0)) if job.judged else None
+        tuner = job.tuner(trunk, device=device, world=world, judge=judge)
         for _ in tuner.run(should_stop=lambda: False):
             pass
 

@@ -35,7 +35,7 @@ _SOLVE_SECONDS_PER_PICTURE_AND_CLASS = 0.000012
 _FIXED_SECONDS = 0.3
 # Views of pictures a fine-tuning run asks for, whatever the size of the set, within these epochs; and how long each
 # effort may take by itself. BiT's rule (arXiv 1912.11370) likewise gives small sets more epochs.
-_VIEWS: Mapping[Effort, int] = {"quick": 0, "balanced": 12_000, "best": 30_000}
+_VIEWS: Mapping[Effort, int] = {"quick": 0, "balanced": 16_000, "best": 40_000}
 _EPOCHS: Mapping[Effort, tuple[int, int]] = {"quick": (0, 0), "balanced": (4, 20), "best": (8, 40)}
 _ALLOWED_SECONDS: Mapping[Effort, float] = {"quick": 60.0, "balanced": 300.0, "best": 1_800.0}
 HELD_OUT = 0.2  # of the training pictures, for choosing between the solved and the fine-tuned model

@@ -29,7 +29,7 @@ class Recipe:
     head_rate: float = 1e-3
     decay_per_group: float = 0.7
     weight_decay: float = 0.05
-    smoothing: float = 0.1
+    smoothing: float = 0.0
     average: float = 0.99
     patience: int = 4
     again: bool = True

@@ -39,6 +39,7 @@ from tl_core.training.solve import fit_temperature
 from tl_core.wording import notice
 
 AVERAGES = (0.25, 0.5, 0.75, 1.0)  # shares of the fine-tuned weights; 0 is the solved head
+_WORTH = 0.001  # of log loss: below that two models are as good, and the simpler one stays
 _FLIP_PICTURES = 200  # looked at in the mirror
 _FLIP_LOSS = 0.05  # of accuracy: more than this means that left and right are not the same here
 
@@ -112,8 +113,8 @@ class Tuning:
         if not recipe.flip and self._plan.wishes.flips == "auto":
             yield notice("no_mirror")
         clock = _Clock(recipe, len(self._fit), len(self._train))
-        held = self._job("held", recipe, self._fit, head)
-        tuned = yield from self._train_model(held, clock, should_stop, should_pause, judged=True)
+        held = replace(self._job("held", recipe, self._fit, head), judged=True)
+        tuned = yield from self._train_model(held, clock, should_stop, should_pause)
         if isinstance(tuned, Paused):
             return tuned
         judgement = self._judgement(tuned, head, recipe)
@@ -122,7 +123,7 @@ class Tuning:
             return None
         if tuned.left == "done" and recipe.again:
             whole = self._job("whole", recipe, self._train, whole_head)
-            again = yield from self._train_model(whole, clock, should_stop, should_pause, judged=False)
+            again = yield from self._train_model(whole, clock, should_stop, should_pause)
             if isinstance(again, Paused):
                 return again
             if again.left == "done":  # stopped half-way, the judged one is the better one
@@ -203,13 +204,11 @@ class Tuning:
         clock: "_Clock",
         should_stop: Callable[[], bool],
         should_pause: Callable[[], bool],
-        *,
-        judged: bool,
     ) -> Generator[Event, None, "_Trained | Paused"]:
         """Train one job with all processes, reporting; gives the model with the weights it started from."""
         self._world.tell(job)
         trunk = self._loaded(job.recipe.image_size)
-        judge = (lambda model, size: self._judge(model, size, job.recipe)) if judged else None
+        judge = (lambda model, size: self._judge(model, size, job.recipe)) if job.judged else None
         tuner = job.tuner(trunk, device=self._device, world=self._world, judge=judge)
         start = tuner.weights()
         for report in tuner.run(should_stop=should_stop, should_pause=should_pause):
@@ -254,7 +253,7 @@ class Tuning:
             with tuned.blended(candidate):
                 found = calibrated(self._logits(tuned.model, tuned.size, recipe), truth)
             validation[f"{candidate:.0%} fine-tuned"] = found
-            if found["accuracy"] >= validation["solved"]["accuracy"] and found["loss"] < best["loss"]:
+            if found["accuracy"] >= validation["solved"]["accuracy"] and found["loss"] < best["loss"] - _WORTH:
                 share, best = candidate, found
         return {"share": share, "temperature": best["temperature"], "validation": validation}
 
