@@ -1,5 +1,6 @@
 """The page as a person uses it: the real app in its own process, a real Chromium, a stand-in Hub on loopback."""
 
+import json
 import os
 import shutil
 import socket
@@ -238,6 +239,101 @@ def test_stop_keeps_what_was_learned(context: Any, app: App, make_zip: Zipper) -
     page.wait_for_selector("#progress:has-text('Stopped. The model made so far is kept.')", timeout=60_000)
     page.click("#to-results")
     page.wait_for_selector(".tl-headline")
+
+
+def choose(page: Any, name: str, option: str) -> None:
+    """Pick an option of a menu by its words, as people do."""
+    page.click(f"#{name} input")
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def advanced(page: Any, **values: int) -> None:
+    """Open the panel and fill in its numbers."""
+    if not page.locator("#strategy input").is_visible():
+        page.click("#advanced button")
+    for name, value in values.items():
+        page.fill(f"#{name} input", str(value))
+        page.keyboard.press("Tab")
+
+
+@pytest.mark.parametrize(
+    ("menus", "head", "estimate"),
+    [
+        (
+            {"strategy": "Everything (end to end)", "schedule": "One cycle"},
+            "linear",
+            "whole network learns from your pictures in 2",
+        ),
+        (
+            {"strategy": "The last blocks", "head": "GRU over the feature map"},
+            "gru",
+            "last blocks of the network learn",
+        ),
+        ({"head": "Random forest"}, "forest", "stays as it is"),
+        ({"head": "Ensemble (linear, MLP and forest averaged)", "balance": "On"}, "ensemble", "Rare classes count"),
+    ],
+    ids=["all", "last-gru", "forest", "ensemble"],
+)
+def test_the_advanced_panel_drives_every_strategy(
+    context: Any, app: App, menus: dict[str, str], head: str, estimate: str
+) -> None:
+    page = opened(context, app)
+    page.click("#example-shapes")
+    page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('on this computer')")
+    advanced(page)
+    for name, option in menus.items():
+        choose(page, name, option)
+    if "strategy" in menus:
+        choose(page, "image-size", "128 px")
+        advanced(page, epochs=2)
+    page.wait_for_selector(f"#estimate:has-text('{estimate}')")
+    assert page.locator("#mirror img").count() == 2
+    page.click("#start")
+    if "strategy" in menus:
+        page.wait_for_selector("#progress .tl-good:has-text('A first model is ready')", timeout=90_000)
+        assert page.locator("#to-results").is_visible()
+        page.wait_for_selector("#progress:has-text('Round 2 of 2')", timeout=90_000)
+    page.wait_for_selector("#progress .tl-good:has-text('Done in')", timeout=120_000)
+    page.click("#to-results")
+    page.wait_for_selector(".tl-headline")
+    newest = max(app.data.glob("runs/*/report.json"), key=lambda file: file.stat().st_mtime)
+    record = json.loads(newest.read_text())["training"]
+    assert record["head"] == head and record["balance"] == ("balance" in menus)
+    assert (record["plan"]["recipe"] is not None) == ("strategy" in menus)
+
+
+def test_effort_time_and_any_timm_name_are_planned_before_start(context: Any, app: App) -> None:
+    page = opened(context, app)
+    page.click("#example-shapes")
+    page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('which is quick')")
+    page.get_by_label("Balanced: minutes, often a little better").check()
+    page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
+    advanced(page, time_budget=20)
+    page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
+    page.fill("#backbone input", "timm/resnet14t.c3_in1k")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#estimate:has-text('resnet14t.c3_in1k')")
+    page.fill("#backbone input", "resnet-18")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#estimate:has-text('Did you mean “resnet18”')")
+
+
+def test_a_stopped_fine_tuning_can_go_on(context: Any, app: App) -> None:
+    page = opened(context, app)
+    page.click("#example-shapes")
+    page.click("#to-train")
+    advanced(page, epochs=6)
+    choose(page, "strategy", "Everything (end to end)")
+    page.wait_for_selector("#estimate:has-text('in 6 round')")
+    page.click("#start")
+    page.wait_for_selector("#progress:has-text('Round 1 of 6')", timeout=90_000)
+    page.click("#stop")
+    page.wait_for_selector("#go-on:visible", timeout=60_000)
+    page.click("#go-on")
+    page.wait_for_selector("#progress:has-text('Round 6 of 6')", timeout=120_000)
+    page.wait_for_selector("#progress .tl-good:has-text('Done in')", timeout=120_000)
 
 
 @pytest.mark.parametrize(

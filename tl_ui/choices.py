@@ -95,7 +95,7 @@ class Choices:
     def _number(self, name: str) -> gr.Number:
         t = self._t
         return gr.Number(
-            label=t(f"train.{name}"), info=t(f"train.{name}_info"), value=None, minimum=1, precision=0, elem_id=name
+            label=t(f"train.{name}"), info=t(f"train.{name}_info"), value=0, minimum=0, precision=0, elem_id=name
         )
 
 
