@@ -60,7 +60,7 @@ NOTICES = {
     ),
     "backbone_chosen": "{title} tells these classes apart best of the networks on this machine.",
     "too_few_to_tune": (
-        "There are too few different pictures for more than the quick way: none could be kept aside to check the result."
+        "There are too few different pictures for more than the quick way: none could be kept aside to check it."
     ),
     "no_mirror": "Mirrored pictures look like other classes here, so pictures were not mirrored while learning.",
     "memory_short": "Memory ran short; learning goes on with {pictures} picture(s) at a time, {size} pixels wide.",
