@@ -49,17 +49,47 @@ with other cameras or of other kinds than the training pictures may score lower 
 
 ## How it was made
 
-The pretrained backbone {backbone.title} ({backbone.url}; weights: {backbone.weights_licence}) stayed as it was; a
-linear head was solved on its features. The licence of the training pictures is for their owner to state.
+The pretrained backbone {backbone.title} ({backbone.url}; weights: {backbone.weights_licence}) {_how_made(training)}
+The licence of the training pictures is for their owner to state.
 
 ## How to use it
 
-```python
+{_USE_TIMM if _plain(backbone, training) else _USE_OURS}"""
+
+
+_USE_TIMM = """```python
 import timm
 model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # or "hf-hub:USER/NAME"
 transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pretrained_cfg))
 ```
 """
+_USE_OURS = """`python -m tl_core predict FOLDER photo.jpg` (Transfer Lab). timm and transformers know no such network:
+what they load of it is the backbone at most.
+"""
+_HEADS = {
+    "linear": "linear head was solved on its features",
+    "mlp": "head with one hidden layer was trained on its features",
+    "gru": "GRU that reads its feature map as a sequence was trained",
+    "lstm": "LSTM that reads its feature map as a sequence was trained",
+    "forest": "random forest was grown on its features",
+    "boosting": "boosted forest was grown on its features",
+    "ensemble": "linear head, an MLP and a random forest were fitted to its features and averaged",
+}
+
+
+def _plain(backbone: Backbone, training: dict[str, Any]) -> bool:
+    return backbone.library == "timm" and training.get("head", "linear") == "linear"
+
+
+def _how_made(training: dict[str, Any]) -> str:
+    head = _HEADS[training.get("head", "linear")]
+    if training.get("strategy", "frozen") == "frozen":
+        return f"stayed as it was; a {head}."
+    part = "the last blocks" if training["strategy"] == "last" else "the whole network"
+    return (
+        f"was fine-tuned ({part}): a {head}, then both were trained with gradients; {training['share']:.0%} of the "
+        "way from the start to the end of that training did best on training pictures held out."
+    )
 
 
 def markdown_text(text: str) -> str:

@@ -26,6 +26,7 @@ from tl_core.training.cores import cores, one_thread
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _ITERATIONS = 100
 _PATIENCE = 1
+_ROWS = 1024  # standardised at a time
 _WORTH_A_THREAD = 20_000_000  # multiply-adds below which handing a product to another thread costs more
 
 
@@ -68,10 +69,12 @@ def solve(
     # On a large set one held-out fold tells the strengths apart as well as all of them.
     held_out = [fold_of == fold for fold in range(count if len(y) <= 5_000 else 1)]
     with one_thread():
-        scales = [_Standard(x[~out]) for out in held_out]
-        parts = [(scale(x[~out]), y[~out], each[~out]) for scale, out in zip(scales, held_out, strict=True)]
-        problem = _Problem(parts, classes)
-        tests = [scale(x[out]) for scale, out in zip(scales, held_out, strict=True)]
+        sides = [(torch.nonzero(~out).ravel(), torch.nonzero(out).ravel()) for out in held_out]
+        scales = [_Standard(x, inner) for inner, _ in sides]
+        problem: _Problem | None = _Problem(
+            [(scale(x, inner), y[inner], each[inner]) for scale, (inner, _) in zip(scales, sides, strict=True)], classes
+        )
+        tests = [scale(x, outer) for scale, (_, outer) in zip(scales, sides, strict=True)]
     truth = torch.cat([y[out] for out in held_out])
     best, least, worse, judged = 0, math.inf, 0, torch.zeros(len(truth), classes)
     weights: Tensor | None = None
@@ -80,6 +83,7 @@ def solve(
         if at and should_stop():
             break
         with one_thread():
+            assert problem is not None
             weights = problem.solve(strength, weights, tolerance=2e-4)
             logits = torch.cat([test @ w for test, w in zip(tests, weights, strict=True)])
             loss = F.cross_entropy(logits, truth).item()
@@ -90,10 +94,12 @@ def solve(
         yield SolveStep(at + 1, len(STRENGTHS) + 1)
         if worse == _PATIENCE:  # the loss is nearly convex along the strengths
             break
+    problem, tests = None, []  # their copies of the features make room for the last one
     with one_thread():
-        temperature, scale = fit_temperature(judged, truth), _Standard(x)
+        everything = torch.arange(len(y))
+        temperature, scale = fit_temperature(judged, truth), _Standard(x, everything)
         # From the mean of the folds' weights, which is close.
-        solved = _Problem([(scale(x), y, each)], classes).solve(STRENGTHS[best], start, tolerance=1e-5)[0]
+        solved = _Problem([(scale(x, everything), y, each)], classes).solve(STRENGTHS[best], start, tolerance=1e-5)[0]
         weight = (solved[:-1] / scale.deviation[:, None]).T / temperature
         bias = solved[-1] / temperature - weight @ scale.mean
     accuracy = (judged.argmax(1) == truth).float().mean().item()
@@ -117,15 +123,30 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 class _Standard:
-    """(N, D) features to zero mean and unit deviation, with a last column of ones for the bias."""
+    """(N, D) features at some rows to zero mean and unit deviation, with a last column of ones for the bias; a few rows
+    at a time, because on a large set every copy counts."""
 
-    def __init__(self, x: Tensor) -> None:
-        self.mean = x.mean(0)
-        deviation = x.std(0, unbiased=False)
+    def __init__(self, x: Tensor, rows: Tensor) -> None:
+        total = torch.zeros(x.shape[1], dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for some in _chunks(rows):
+            total += x[some].sum(0, dtype=torch.float64)
+        mean = total / len(rows)
+        for some in _chunks(rows):
+            squares += (x[some] - mean.float()).square_().sum(0, dtype=torch.float64)
+        self.mean, deviation = mean.float(), (squares / len(rows)).sqrt().float()
         self.deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.cat([(x - self.mean) / self.deviation, torch.ones(len(x), 1)], dim=1)
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        made = torch.ones(len(rows), x.shape[1] + 1)
+        for at, some in zip(_chunks(made), _chunks(rows), strict=True):
+            torch.sub(x[some], self.mean, out=at[:, :-1])
+            at[:, :-1].div_(self.deviation)
+        return made
+
+
+def _chunks(rows: Tensor) -> list[Tensor]:
+    return [rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS)]
 
 
 class _Problem:
