@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Zipper, picture, shared
+from tests.hub_stand_in import GOOD
+from tests.jobs_stand_in import run_here, serve_jobs
+from tl_core.bundle.predictor import Predictor
+from tl_core.events import Failed, Finished, from_line
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,3 +127,55 @@ def test_ants_and_bees_within_the_time_and_memory_promised(tmp_path: Path) -> No
     )
     seconds, kilobytes = map(float, result.stdout.split())
     assert seconds < 20 and kilobytes < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--epochs", "0"], "--epochs: found 0; a number from 1 to 10000 is needed"),
+        (["--time-budget", "0.5"], "--time-budget: found 0.5"),
+        (["--image-size", "100"], "--image-size: found 100; a multiple of 32 up to 512 is needed"),
+        (["--backbone", "swin_t", "--image-size", "128"], "--image-size: found 128"),
+        (["--backbone", "timm/resnet19"], "Did you mean “timm/resnet"),
+        (["--seed", "-1"], "--seed: found -1"),
+        (["--device", "cuda"], "--device: found cuda"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_sentence(
+    options: list[str], sentence: str, make_zip: Zipper, tmp_path: Path
+) -> None:
+    result = cli("train", make_zip({"a": 4, "b": 4}), "--out", tmp_path / "out", *options)
+    assert result.returncode == 2 and sentence in result.stderr and "Traceback" not in result.stderr
+
+
+def test_data_and_out_are_asked_for(make_zip: Zipper) -> None:
+    assert "DATA: found nothing" in cli("train").stderr
+    assert "--out: found nothing" in cli("train", make_zip({"a": 4, "b": 4})).stderr
+
+
+def test_events_are_lines_for_programs_also_when_it_fails(make_zip: Zipper, tmp_path: Path) -> None:
+    result = cli("train", make_zip({"a": 4}), "--out", tmp_path / "out", "--events")
+    last = from_line(result.stdout.splitlines()[-1])
+    assert result.returncode == 2 and isinstance(last, Failed) and last.code == "one_class"
+    result = cli("train", make_zip({"star": 12, "circle": 12}), "--out", tmp_path / "out", "--events")
+    events = [from_line(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0 and isinstance(events[-1], Finished) and len(events) > 8
+
+
+def test_on_hugging_face_jobs_the_same_options_are_sent_and_the_bundle_comes_back(
+    make_zip: Zipper, tmp_path: Path
+) -> None:
+    hub, server = serve_jobs()
+    hub.work = lambda _hub, job: run_here(job, tmp_path / "rented")
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": GOOD}
+    result = cli(
+        *("train", make_zip({"star": 12, "circle": 12}), "--out", tmp_path / "out", "--on", "hf-jobs"),
+        *("--flavor", "cpu-basic", "--head", "mlp", "--seed", "5", "--json"),
+        env=environment,
+    )
+    server.shutdown()
+    assert result.returncode == 0, result.stderr
+    sent = hub.jobs[0].spec["command"][2]
+    assert "--head mlp" in sent and "--seed 5" in sent and "--on" not in sent and "--device" not in sent
+    assert Predictor(tmp_path / "out" / "bundle").info.training["head"] == "mlp"
+    assert "Training as a job on Hugging Face" in result.stderr and GOOD not in result.stderr + result.stdout
