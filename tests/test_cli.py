@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 def cli(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tl_core", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180, **options)
 
 
 def last_json(result: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
@@ -166,6 +166,7 @@ def test_on_hugging_face_jobs_the_same_options_are_sent_and_the_bundle_comes_bac
     make_zip: Zipper, tmp_path: Path
 ) -> None:
     hub, server = serve_jobs()
+    (tmp_path / "rented").mkdir()
     hub.work = lambda _hub, job: run_here(job, tmp_path / "rented")
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": GOOD}
     result = cli(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_core.bundle.files import FILES
+from tl_core.bundle.files import present
 from tl_core.errors import (
     HubError,
     HubRefusedError,
@@ -55,7 +55,7 @@ def push(
         if api.repo_exists(repo_id, token=token) and not replace:
             raise RepoExistsError(repo=repo_id)
         url = api.create_repo(repo_id, token=token, private=private, exist_ok=replace)
-        operations = [CommitOperationAdd(name, folder / name) for name in FILES]
+        operations = [CommitOperationAdd(name, folder / name) for name in present(folder)]
         api.create_commit(repo_id, operations, commit_message="Model trained with Transfer Lab", token=token)
     return Pushed(repo_id, str(url))
 

@@ -22,13 +22,17 @@ OPTIONAL = (HEAD,)
 MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
 
 
+def present(folder: Path) -> list[str]:
+    """The names of the files that the bundle in `folder` has."""
+    return [*FILES, *(name for name in OPTIONAL if (folder / name).is_file())]
+
+
 def to_zip(folder: Path, target: Path) -> Path:
     """The bundle as one zip for download, its files at the top level."""
     temporary = target.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name in (*FILES, *OPTIONAL):
-            if name in FILES or (folder / name).is_file():
-                archive.write(folder / name, name)
+        for name in present(folder):
+            archive.write(folder / name, name)
     temporary.replace(target)
     return target
 

@@ -32,7 +32,7 @@ from typing import Any, Literal
 from huggingface_hub import CommitOperationAdd, HfApi, JobInfo
 from huggingface_hub.errors import HfHubHTTPError
 
-from tl_core.bundle.files import MANIFEST
+from tl_core.bundle.files import MANIFEST, OPTIONAL
 from tl_core.errors import (
     EmptyUploadError,
     HubError,
@@ -225,14 +225,22 @@ class _Place:
         """Download the result of an ended job. It stays on the Hub when that fails, since it was paid for."""
         try:
             with plain_failures(self.repo):
-                for name in (f"{self.run}/{RESULT}/{name}" for name in RESULT_FILES):
-                    self.api.hf_hub_download(self.repo, name, repo_type="dataset", local_dir=scratch, token=self.token)
+                for name in RESULT_FILES:
+                    self._fetch(name, scratch)
+                manifest = (scratch / self.run / RESULT / BUNDLE / MANIFEST).read_text(encoding="utf-8")
+                for name in OPTIONAL:
+                    if f'"{name}"' in manifest:
+                        self._fetch(f"{BUNDLE}/{name}", scratch)
         except HubRefusedError as error:
             if error.values["status"] == "404":
                 raise RemoteTrainingError(stage=job.status.stage, message="it left no model", url=job.url) from None
             raise self.lost(job) from None
         except HubError:
             raise self.lost(job) from None
+
+    def _fetch(self, name: str, scratch: Path) -> None:
+        name = f"{self.run}/{RESULT}/{name}"
+        self.api.hf_hub_download(self.repo, name, repo_type="dataset", local_dir=scratch, token=self.token)
 
     def lost(self, job: JobInfo) -> JobLostError:
         return JobLostError(url=job.url, folder=self.run, repo=self.repo)

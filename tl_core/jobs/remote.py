@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 
 import tl_core
-from tl_core.bundle.files import FILES
+from tl_core.bundle.files import FILES, present
 
 CODE, DATA, RESULT = "code.zip", "data.zip", "result"
 BUNDLE, REPORT = "bundle", "report.json"
@@ -74,7 +74,8 @@ def _pack(target: Path, entries: Iterable[tuple[str, Path | bytes]], method: int
 
 def deliver(repo: str, run: str, result: Path, api: HfApi | None = None) -> None:
     """Send the bundle and report in the folder `result` to `RUN/result/` of the dataset `repo`, in one commit."""
-    operations = [CommitOperationAdd(f"{run}/{RESULT}/{name}", result / name) for name in RESULT_FILES]
+    names = [*(f"{BUNDLE}/{name}" for name in present(result / BUNDLE)), REPORT]
+    operations = [CommitOperationAdd(f"{run}/{RESULT}/{name}", result / name) for name in names]
     (api or HfApi()).create_commit(repo, operations, commit_message=f"Result of {run}", repo_type="dataset")
 
 
