@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tl_core.errors import DiskFullError
 from tl_core.training.checkpoint import Checkpoints
 from tl_core.training.journal import Journal
 from tl_core.training.rows import Rows
@@ -56,6 +57,7 @@ def test_another_runs_checkpoint_is_not_taken(tmp_path: Path) -> None:
 WRITER = """
 import sys, torch
 from pathlib import Path
+from tl_core.errors import DiskFullError
 from tl_core.training.checkpoint import Checkpoints
 kept = Checkpoints(Path(sys.argv[1]), "x", "me")
 step = 0
@@ -116,3 +118,10 @@ def test_a_decision_is_taken_once(tmp_path: Path) -> None:
     assert Journal(file).decided("engine", lambda: "b") == "a"
     file.write_text('{"engine": ')
     assert Journal(file).get("engine") is None
+
+
+def test_a_disk_without_room_is_said_before_it_is_full(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, "frames", ["k"], 10**9)
+    with pytest.raises(DiskFullError, match="disk of this machine is full"):
+        rows.begin((3, 160, 160), np.uint8)
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,23 @@ def test_an_option_that_cannot_be_is_one_sentence(
 ) -> None:
     result = cli("train", make_zip({"a": 4, "b": 4}), "--out", tmp_path / "out", *options)
     assert result.returncode == 2 and sentence in result.stderr and "Traceback" not in result.stderr
+
+
+def test_what_a_run_that_goes_on_cannot_change_is_refused(make_zip: Zipper, tmp_path: Path) -> None:
+    for options in (["--head", "mlp"], ["--epochs", "9"], ["--on", "hf-jobs"]):
+        result = cli("train", "--resume", tmp_path, *options)
+        assert result.returncode == 2 and "together with --resume" in result.stderr and options[0] in result.stderr
+
+
+def test_a_refused_device_leaves_the_finished_run_alone(make_zip: Zipper, tmp_path: Path) -> None:
+    upload = make_zip({"star": 12, "circle": 12})
+    assert cli("train", upload, "--out", tmp_path / "out").returncode == 0
+    before = (tmp_path / "out" / "report.json").read_bytes()
+    assert cli("train", upload, "--out", tmp_path / "out", "--device", "cuda").returncode == 2
+    assert (tmp_path / "out" / "report.json").read_bytes() == before
+    shutil.rmtree(tmp_path / "out" / "bundle")
+    assert cli("train", "--resume", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out" / "bundle" / "bundle.json").exists(), "a model that is gone is made again"
 
 
 def test_data_and_out_are_asked_for(make_zip: Zipper) -> None:

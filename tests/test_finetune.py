@@ -136,7 +136,7 @@ def test_stopped_and_gone_on_with_it_is_as_if_never_stopped(tmp_path: Path, stra
     seen: list[Any] = []
     for report in first.run(should_stop=lambda: sum(isinstance(r, Step) for r in seen) >= 4):
         seen.append(report)
-    assert seen[-1] == Left("stopped", 1) and not same(weights(first), straight)
+    assert seen[-1] == Left("stopped", 1, 1) and not same(weights(first), straight)
     second = tuner(tmp_path)
     run(second)
     assert same(weights(second), straight)
@@ -164,7 +164,7 @@ def test_memory_that_runs_out_makes_small_batches_smaller_then_pictures(
     reports = run(made)
     troubles = [r.values for r in reports if isinstance(r, Trouble)]
     assert [t["pictures"] for t in troubles] == [4, 2, 1, 1] and troubles[-1]["size"] == 32 == made.size
-    assert reports[-1] == Left("done", 3)
+    assert reports[-1] == Left("done", 3, 3)
 
 
 def test_memory_that_never_suffices_is_no_endless_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_loss_that_leaves_the_numbers_goes_back_to_the_best_and_on_slower(
     monkeypatch.setattr(made._gradients, "of", astray)
     reports = run(made)
     assert [r.code for r in reports if isinstance(r, Trouble)] == ["diverged"]
-    assert reports[-1] == Left("done", 3)
+    assert reports[-1] == Left("done", 3, 3)
     assert all(bool(torch.isfinite(value).all()) for value in weights(made).values() if value.is_floating_point())
 
 
@@ -223,7 +223,10 @@ def test_the_best_judged_weights_are_delivered_and_no_progress_ends_the_run(tmp_
     reports = run(made)
     best = [r.best for r in reports if isinstance(r, EpochDone)]
     assert best == [True, True, False, False, False]
-    assert same(weights(made), kept[1])
+    assert same(weights(made), kept[1]) and reports[-1] == Left("done", 15, 6)
+    # Whoever takes up what is finished gets the same, and trains no more.
+    again = tuner(tmp_path, replace(RECIPE, epochs=30, patience=2), judge=judge)
+    assert run(again) == [Left("done", 15, 6)] and same(weights(again), kept[1])
 
 
 def test_last_blocks_leave_the_bottom_as_it_was(tmp_path: Path) -> None:
@@ -278,10 +281,10 @@ def test_views_depend_on_seed_epoch_and_picture_alone() -> None:
 
 
 def test_without_flips_left_stays_left() -> None:
-    batch = torch.zeros(200, 3, 20, 20, dtype=torch.uint8)
+    batch = torch.zeros(1000, 3, 20, 20, dtype=torch.uint8)
     batch[:, :, :, :10] = 255
     for flip, share in ((False, 1.0), (True, 0.5)):
-        seen = Views.draw(200, Augmentation(flip=flip), seed=0, epoch=0).of(batch, np.arange(200), 20)
+        seen = Views.draw(1000, Augmentation(flip=flip), seed=0, epoch=0).of(batch, np.arange(1000), 20)
         left = (seen[..., 0].mean((1, 2)) > seen[..., -1].mean((1, 2))).float().mean().item()
         assert left == pytest.approx(share, abs=0.1)
 
@@ -302,7 +305,7 @@ def test_measuring_changes_nothing(tmp_path: Path) -> None:
 
 def test_half_precision_with_a_scaler_trains_like_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 on the CPU stands in for an old GPU: the same scaler, the same unscaling, the same checkpoints."""
-    made = tuner(tmp_path, replace(RECIPE, precision="fp16"))
+    made = tuner(tmp_path, replace(RECIPE, precision="fp16", epochs=1), sizes=[32])
     reports = run(made)
-    assert made._scaler.is_enabled() and reports[-1] == Left("done", 3)
+    assert made._scaler.is_enabled() and reports[-1] == Left("done", 1, 1)
     assert finetune._finite(next(r.loss for r in reversed(reports) if isinstance(r, Step))) is not None

@@ -82,6 +82,19 @@ def test_what_the_person_asks_for_is_done(machine: Machine) -> None:
     assert planned(machine, strategy="frozen", effort="best").recipe is None
 
 
+def test_details_of_fine_tuning_ask_for_it_and_are_never_ignored_in_silence(machine: Machine) -> None:
+    for details in ({"epochs": 3}, {"image_size": 64}, {"schedule": "one-cycle"}, {"mixup": "on"}):
+        assert planned(machine, **details).recipe is not None
+        assert "tuning_unused" in codes(planned(machine, strategy="frozen", **details))
+        assert "tuning_not_trees" in codes(planned(machine, head="forest", **details))
+
+
+def test_auto_takes_only_what_fits_the_size(machine: Machine) -> None:
+    plan = planned(machine, local=["dinov2_small", "embedded"], image_size=64, effort="balanced")
+    assert plan.backbone == "embedded"
+    assert not find("inception_v3").fits(64) and find("inception_v3").fits(128)
+
+
 def test_trees_cannot_be_fine_tuned_and_that_is_said(machine: Machine) -> None:
     plan = planned(machine, head="forest", strategy="all")
     assert plan.recipe is None and "tuning_not_trees" in codes(plan)

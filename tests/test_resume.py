@@ -56,7 +56,8 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(out: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *(launcher or ()), "-m", "tl_core", "train", *more, "--out", str(out), *OPTIONS, "--events"]
+    begun = () if "--resume" in more else ("--out", str(out), *OPTIONS)
+    return [sys.executable, *launcher, "-m", "tl_core", "train", *more, *begun, "--events"]
 
 
 def events_of(text: str) -> list[Event]:

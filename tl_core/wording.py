@@ -79,6 +79,7 @@ REASONS = {
         "What it knows about pictures stays as it is; only telling your classes apart is learned, which is quick."
     ),
     "tuning_not_trees": "With trees as its last part the network cannot be fine-tuned, so it stays as it is.",
+    "tuning_unused": "The network stays as it is, as asked, so rounds, picture size, rates and mixing have no effect.",
     "tuning_all": "The whole network learns from your pictures in {epochs} round(s).",
     "tuning_last": (
         "The upper part of the network learns from your pictures in {epochs} round(s); all of it would take too long."

@@ -122,8 +122,9 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
         classifier = Classifier(model, head, len(info.class_names)).eval()
         with torch.inference_mode():
             size = info.preprocessing.size
-            if classifier(torch.zeros(1, 3, size, size)).shape != (1, len(info.class_names)):
-                raise ValueError("another number of classes")
+            trial = classifier(torch.zeros(1, 3, size, size))
+            if trial.shape != (1, len(info.class_names)) or not bool(torch.isfinite(trial).all()):
+                raise ValueError("another number of classes, or none that is a number")
     except (ValueError, RuntimeError) as error:
         raise DamagedBundleError(name=name, reason="its head does not fit") from error
     return classifier, info

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from tl_core import wording
 from tl_core.events import EpochEnd, Event, Notice, Planned, Progress, Ready, to_line
 
 _BAR = 24
+_TWICE = 1.0  # seconds
 
 
 def show(events: Iterator[Event], *, as_lines: bool = False) -> Event | None:
@@ -53,12 +55,15 @@ def _sentence(event: Event) -> str | None:
 @contextmanager
 def stop_flag() -> Iterator[Callable[[], bool]]:
     """Ctrl-C once asks to stop and keep the best; twice ends at once."""
-    pressed: list[int] = []
+    pressed: list[float] = []
 
     def on_interrupt(number: int, frame: object) -> None:
-        if pressed:
+        # A launcher passes on what the terminal has sent already: one press, heard twice.
+        if pressed and time.monotonic() - pressed[0] > _TWICE:
             raise KeyboardInterrupt
-        pressed.append(number)
+        if pressed:
+            return
+        pressed.append(time.monotonic())
         print("\nStopping; what was learned so far is kept. Press Ctrl-C again to end at once.", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, on_interrupt)

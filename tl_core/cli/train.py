@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,10 +18,14 @@ from tl_core.errors import OptionError, TLError, refuse_foreign
 from tl_core.events import Failed, Finished, to_line
 from tl_core.models.catalogue import find
 from tl_core.settings import Settings
+from tl_core.training.plan import Effort, Facts, Machine, Plan, Wishes, make_plan
 
 # What belongs to this machine, not to the command that a rented one is sent.
 _LOCAL_OPTIONS = ("data", "out", "resume", "on", "flavor", "job_timeout", "json", "events", "run", "device")
 _PLAN, _SET = "plan.json", "set"
+_DEFAULTS = {field.name: field.default for field in fields(Wishes)} | {"effort": None}
+_PLANNED = tuple(_DEFAULTS)
+_AS_BEGUN = "a run goes on here and as it was begun: leave this out, or begin another with --out"
 
 
 def add_options(train: argparse.ArgumentParser) -> None:
@@ -57,13 +62,10 @@ def add_options(train: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """The command; exit status 2 after a `TLError` that was printed as an event."""
+    if int(os.environ.get("RANK", "0")):
+        return _help(args)
     try:
         _check(args)
-        if int(os.environ.get("RANK", "0")):  # the launcher's other processes: the first one reads, writes and speaks
-            from tl_core.training.run import help_train
-
-            help_train(settings=Settings.from_environment(), device=args.device)
-            return None
         with stop_flag() as should_stop:
             finished = _elsewhere(args, should_stop) if args.on == "hf-jobs" else _here(args, should_stop)
     except TLError as error:
@@ -71,13 +73,29 @@ def run(args: argparse.Namespace) -> int | None:
             raise
         print(to_line(Failed.of(error)), end="", flush=True)
         return 2
+    except OSError as error:
+        if args.events:
+            print(to_line(Failed("file", str(error))), end="", flush=True)
+        raise
     _tell(args, finished)
     return None
 
 
+def _help(args: argparse.Namespace) -> int:
+    """What the launcher's other processes do: the first one reads, decides, writes and speaks, for all of them."""
+    from tl_core.training.run import help_train
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one hears it and tells the others
+    try:
+        help_train(settings=Settings.from_environment(), device=args.device)
+    except TLError:
+        return 2
+    return 0
+
+
 def _check(args: argparse.Namespace) -> None:
     if args.resume is not None:
-        args.out = args.resume
+        _check_resume(args)
     elif args.data is None:
         raise OptionError(
             option="DATA", found="nothing", needed="a zip or folder of pictures is needed, or --resume DIR"
@@ -99,13 +117,25 @@ def _check(args: argparse.Namespace) -> None:
     refuse_foreign(args.out / "bundle", MANIFEST)
 
 
+def _check_resume(args: argparse.Namespace) -> None:
+    """A run that goes on does so by its own plan, on this machine."""
+    args.out = args.resume
+    if changed := [name for name in _PLANNED if getattr(args, name) != _DEFAULTS.get(name)]:
+        option = "--" + changed[0].replace("_", "-")
+        raise OptionError(option=option, found="together with --resume", needed=_AS_BEGUN)
+    if args.on != "here":
+        raise OptionError(option="--on", found=f"{args.on} together with --resume", needed=_AS_BEGUN)
+
+
 def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
     """Train on this machine."""
+    from tl_core.training.device import pick_device
     from tl_core.training.distributed import leave
-    from tl_core.training.plan import Plan
-    from tl_core.training.run import finished_earlier, start_afresh, train
+    from tl_core.training.run import dismiss, finished_earlier, start_afresh, train
 
     settings = Settings.from_environment()
+    if args.device != "auto":
+        pick_device(args.device)  # refused before anything is read or replaced
     if args.resume is not None:
         try:
             record = json.loads((args.out / _PLAN).read_text(encoding="utf-8"))
@@ -115,6 +145,7 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
                 option="--resume", found=f"“{args.out}”", needed="a folder that `train --out` made is needed"
             ) from error
         if (done := finished_earlier(args.out)) is not None:
+            dismiss(args.device)
             return done
     else:
         images = prepared(args.data, args.out / _SET, should_stop, as_lines=args.events)
@@ -133,7 +164,6 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
 
 def _plan(args: argparse.Namespace, images: ImageSet, settings: Settings) -> Any:
     from tl_core.models.availability import local_rows
-    from tl_core.training.plan import Effort, Facts, Machine, Wishes, make_plan
 
     asked = {field.name: getattr(args, field.name) for field in fields(Wishes) if field.name != "effort"}
     effort: Effort = args.effort or ("best" if args.time_budget else "quick")
@@ -175,18 +205,10 @@ def _remote_arguments(args: argparse.Namespace) -> Sequence[str]:
 
 def _tell(args: argparse.Namespace, finished: Finished) -> None:
     """The score, and where the model is."""
-    if args.events:
-        return
     report = json.loads((args.out / "report.json").read_text(encoding="utf-8"))
     scores = report["evaluation"]
-    low, high = scores["interval"]
-    print(
-        f"Right {scores['accuracy']:.1%} of the time on {scores['tested']} test pictures "
-        f"(95 % interval {low:.1%} to {high:.1%}; always guessing the commonest class: {scores['majority']:.1%})."
-    )
-    print(f"Model: {finished.bundle}")
-    if finished.reason == "stopped":
-        print(f"Stopped early. To go on: python -m tl_core train --resume {args.out}")
+    if not args.events:
+        _say(args, finished, scores)
     if not args.json:
         return
     told = ("accuracy", "interval", "majority", "tested")
@@ -202,3 +224,14 @@ def _tell(args: argparse.Namespace, finished: Finished) -> None:
             "bundle": finished.bundle,
         }
     )
+
+
+def _say(args: argparse.Namespace, finished: Finished, scores: dict[str, Any]) -> None:
+    low, high = scores["interval"]
+    print(
+        f"Right {scores['accuracy']:.1%} of the time on {scores['tested']} test pictures "
+        f"(95 % interval {low:.1%} to {high:.1%}; always guessing the commonest class: {scores['majority']:.1%})."
+    )
+    print(f"Model: {finished.bundle}")
+    if finished.reason == "stopped":
+        print(f"Stopped early. To go on: python -m tl_core train --resume {args.out}")

@@ -38,11 +38,14 @@ class Backbone:
     url: str
     size_step: int = 32  # other input sizes must be multiples of it; 0: there are none
     model_args: dict[str, Any] = field(default_factory=dict)  # transformers have "img_size" here: made for one size
+    least_size: int = 32  # below it the network's own layers have nothing left to see
     library: Library = "timm"  # torchvision's own network only where timm has no equal
 
     def fits(self, size: int) -> bool:
         """Whether the network can be made for pictures of `size` x `size`."""
-        return size == self.preprocessing.size or (self.size_step > 0 and size > 0 and size % self.size_step == 0)
+        if size == self.preprocessing.size:
+            return True
+        return self.size_step > 0 and size >= self.least_size and size % self.size_step == 0
 
     def arguments(self, image_size: int | None = None) -> dict[str, Any]:
         """What the network is created with for `image_size` (None: the row's). Raises ValueError for an unfit one."""
@@ -64,6 +67,7 @@ def _torchvision(
     *,
     see: Preprocessing | None = None,
     size_step: int = 32,
+    least_size: int = 32,
     library: Library = "timm",
     **model_args: Any,
 ) -> Backbone:
@@ -85,6 +89,7 @@ def _torchvision(
         preprocessing=see or _seen(224, 0.875),
         url=f"https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.{name}.html",
         size_step=size_step,
+        least_size=least_size,
         model_args=model_args,
         library=library,
     )
@@ -168,7 +173,7 @@ CATALOGUE: tuple[Backbone, ...] = (
                  (768, 86.6, 17.56, 330), size_step=16, img_size=224),
     # Made for pixels from -1 to 1; torchvision's `transform_input` does that inside its network.
     _torchvision("inception_v3", "Inception v3", "inception_v3_google-0cc3c7bd.pth", "Inception_V3", "inception_v3",
-                 "fc", (2048, 23.8, 5.71, 104), see=_seen(299, 0.875, mean=_HALF, std=_HALF)),
+                 "fc", (2048, 23.8, 5.71, 104), see=_seen(299, 0.875, mean=_HALF, std=_HALF), least_size=96),
     _torchvision("mobilenet_v3_large", "MobileNetV3 Large", "mobilenet_v3_large-8738ca79.pth", "MobileNet_V3_Large",
                  "mobilenetv3_large_100", "classifier", (1280, 5.5, 0.22, 21), bn_eps=1e-3),
     _torchvision("mobilenet_v2", "MobileNetV2", "mobilenet_v2-b0353104.pth", "MobileNet_V2", "mobilenetv2_100",

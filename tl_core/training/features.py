@@ -70,6 +70,7 @@ class FeaturePass:
         self._model = trunk if kind == "features" else _Mapped(trunk)
         self._store, self._dtype = PixelStore(images), np.float32 if kind == "features" else np.float16
         key = [fingerprint(trunk), asdict(preprocessing)]
+        self._engine: Engine | None = None
         self._rows = Rows(images.folder, kind, key, len(images.pictures))
 
     def choose_engine(self) -> EngineName:
@@ -77,9 +78,10 @@ class FeaturePass:
         total = len(self._images.pictures)
         sample = np.unique(np.linspace(0, total - 1, min(CHECKED, total)).astype(int))
         batch = self._store.framed([int(i) for i in sample], self._preprocessing)
-        return choose(
+        self._engine = choose(
             self._model, self._preprocessing, batch, pictures=total, device=self._device, cache=self._cache
-        ).name
+        )
+        return self._engine.name
 
     def cached(self) -> Seen | None:
         """The pass when it is all on disk already."""
@@ -97,7 +99,9 @@ class FeaturePass:
         """Look at the pictures in `order` from where the last pass was left."""
         total, size, started, since = len(order), BATCH[self._device], 0.0, 0
         rows, done = self._rows.begun(order)
-        engine = build(engine_name, self._model, self._preprocessing, self._device, self._cache)
+        engine = self._engine
+        if engine is None or engine.name != engine_name:  # chosen by an earlier process
+            engine = build(engine_name, self._model, self._preprocessing, self._device, self._cache)
         saved, begun = time.monotonic(), done
         while done < total:
             try:

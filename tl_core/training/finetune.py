@@ -71,10 +71,11 @@ class Trouble:
 @dataclass(frozen=True)
 class Left:
     """The loop was left: "done", "stopped" (for good, the best is in the model) or "paused" (the checkpoint is
-    written)."""
+    written). `best` is the epoch whose weights were judged best; without a judge the last one."""
 
     reason: str
     epochs: int
+    best: int
 
 
 Judge = Callable[[nn.Module, int], Judged]
@@ -111,6 +112,7 @@ class Tuner:
         self._average = [w.detach().clone() for w in self._weights]
         self._best = [w.detach().clone() for w in self._weights]
         self._best_judged, self._stale, self._epochs_judged = Judged(0.0, math.inf), 0, 0
+        self._best_epoch, self._finished = 0, False
         self._slower, self._piece = 1.0, recipe.piece
         self._steps_per_epoch = max(1, len(data.fit) // recipe.batch)
         self._step, self._total = 0, recipe.steps(len(data.fit))
@@ -164,24 +166,25 @@ class Tuner:
         def pause_now() -> bool:  # every slice takes a step at least, or it would never end
             return self._step > begun and should_pause()
 
-        while reason not in ("stopped", "paused", "diverged"):
+        while reason not in ("stopped", "paused", "diverged") and not self._finished:
             complete = self._step // self._steps_per_epoch
             if complete > self._epochs_judged:
                 self._epochs_judged = complete
                 if self._due(complete):
                     yield self._judged(complete)
-                if self._stale > self._recipe.patience:
-                    break
-            if self._step >= self._total:
+            if self._stale > self._recipe.patience or self._step >= self._total:
                 break
             reason = yield from self._epoch(complete, should_stop, pause_now)
         if reason in ("done", "diverged"):
+            self._finished = True
             self.save()
         if reason != "paused":
             if reason == "stopped" and self._due(self._step / self._steps_per_epoch):
                 yield self._judged(self._step // self._steps_per_epoch)
             self._deliver()
-        yield Left(reason if reason in ("stopped", "paused") else "done", self._step // self._steps_per_epoch)
+        complete = self._step // self._steps_per_epoch
+        best = self._best_epoch if math.isfinite(self._best_judged.loss) else complete
+        yield Left(reason if reason in ("stopped", "paused") else "done", complete, best)
 
     def _epoch(
         self, epoch: int, should_stop: Callable[[], bool], should_pause: Callable[[], bool]
@@ -297,7 +300,7 @@ class Tuner:
         best = judged.loss < self._best_judged.loss
         self._stale = 0 if best else self._stale + 1
         if best:
-            self._best_judged = judged
+            self._best_judged, self._best_epoch = judged, complete
             for kept, value in zip(self._best, self._average, strict=True):
                 kept.copy_(value)
         return EpochDone(complete, judged, best)
@@ -333,6 +336,8 @@ class Tuner:
             "stale": self._stale,
             "judged": self._epochs_judged,
             "best": [self._best_judged.accuracy, _finite(self._best_judged.loss)],
+            "best_epoch": self._best_epoch,
+            "finished": self._finished,
             "slower": self._slower,
             "piece": self._piece,
             "size": self.size,
@@ -343,6 +348,7 @@ class Tuner:
     def _restore(self, found: Checkpoint) -> None:
         self._step, values = found.step, found.values
         self._stale, self._epochs_judged = int(values["stale"]), int(values["judged"])
+        self._best_epoch, self._finished = int(values["best_epoch"]), bool(values["finished"])
         accuracy, loss = values["best"]
         self._best_judged = Judged(accuracy, math.inf if loss is None else loss)
         self._slower, self._piece = float(values["slower"]), int(values["piece"])

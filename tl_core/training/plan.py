@@ -217,15 +217,19 @@ def settle(plan: Plan, facts: Facts, speeds: Mapping[Work, float], precision: Pr
     """`plan` with its recipe and seconds for these speeds, in pictures a second: assumed before Start, measured in the
     run."""
     row, wishes = find(plan.backbone), plan.wishes
+    details = wishes.epochs or wishes.image_size or wishes.schedule != "auto" or wishes.mixup == "on"
     quick = seconds_needed(row, pictures=facts.pictures, classes=len(facts.counts), speed=speeds["features"])
     reasons = [reason for reason in plan.reasons if not reason.code.startswith("tuning_")]
     recipe, tuning = None, 0.0
-    if plan.head in FROZEN_HEADS and wishes.strategy in ("last", "all"):
+    trees = plan.head in FROZEN_HEADS
+    if trees and (details or wishes.strategy in ("last", "all")):
         reasons.append(Reason("tuning_not_trees"))
+    elif wishes.strategy == "frozen" and details:
+        reasons.append(Reason("tuning_unused"))
     elif (
-        wishes.strategy == "frozen"
-        or plan.head in FROZEN_HEADS
-        or (wishes.strategy == "auto" and not _VIEWS[wishes.effort])
+        trees
+        or wishes.strategy == "frozen"
+        or (wishes.strategy == "auto" and not details and not _VIEWS[wishes.effort])
     ):
         reasons.append(Reason("tuning_none"))
     else:
@@ -242,6 +246,8 @@ def _backbone(
     "best" all of those, to be compared in the run."""
     if wishes.backbone != "auto":
         return find(wishes.backbone), (), []
+    if wishes.image_size:
+        local = [row for row in local if row.fits(wishes.image_size)] or [EMBEDDED]
     allowed = wishes.time_budget or _ALLOWED_SECONDS[wishes.effort]
     share = 1.0 if wishes.effort == "quick" else 0.2
     seconds = {row.id: facts.pictures / machine.assumed(row, "features", wishes) for row in local}
@@ -283,7 +289,7 @@ def _recipe(
             recipe = Recipe(
                 strategy,
                 epochs,
-                wishes.image_size or row.preprocessing.size,
+                wishes.image_size if wishes.image_size and row.fits(wishes.image_size) else row.preprocessing.size,
                 schedule="cosine" if wishes.schedule == "auto" else wishes.schedule,
                 again=facts.train < AGAIN_BELOW,
                 mixup=0.2 if wishes.mixup == "on" or (wishes.mixup == "auto" and epochs >= _MIXUP_EPOCHS) else 0.0,

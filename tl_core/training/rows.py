@@ -6,13 +6,19 @@ comes next (another slice, another process after a kill) goes on where the last 
 
 import hashlib
 import json
+import math
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tl_core.errors import DiskFullError
+
+_RESERVE = 50_000_000  # bytes that stay free
 
 
 class Rows:
@@ -41,8 +47,13 @@ class Rows:
         return rows, min(int(record["done"]), self._count)
 
     def begin(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Room for all rows of `shape` and `dtype`, none of them done."""
+        """Room for all rows of `shape` and `dtype`, none of them done. Raises DiskFullError where there is none: a
+        full disk under a memory map would kill the process."""
         self._done_file.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)
+        free = shutil.disk_usage(self._partial.parent).free
+        if free < self._count * math.prod(shape) * np.dtype(dtype).itemsize + _RESERVE:
+            raise DiskFullError(free=f"{free / 1e9:.1f} GB")
         rows: npt.NDArray[Any] = np.lib.format.open_memmap(
             self._partial, mode="w+", dtype=dtype, shape=(self._count, *shape)
         )

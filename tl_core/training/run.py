@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.bundle import bundle
+from tl_core.bundle.files import MANIFEST
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore, Preprocessing
 from tl_core.data.split import Split, split
@@ -31,8 +32,8 @@ from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
 from tl_core.training.compare import best_backbone
 from tl_core.training.device import pick_device
-from tl_core.training.distributed import World, join
-from tl_core.training.engine import fingerprint
+from tl_core.training.distributed import World, join, leave
+from tl_core.training.engine import candidates, fingerprint
 from tl_core.training.features import FeaturePass, Seen, interleaved, outputs
 from tl_core.training.head import HeadMaker
 from tl_core.training.job import CHECKPOINTS, assist
@@ -113,11 +114,17 @@ def finished_earlier(folder: Path) -> Finished | None:
     """How the run in `folder` ended, if it came to its own end; None while there is something to go on with."""
     try:
         record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        if record["training"]["stopped"]:
+        if record["training"]["stopped"] or not (folder / BUNDLE / MANIFEST).is_file():
             return None
         return Finished(str(folder / BUNDLE), record["evaluation"]["accuracy"], "completed", record["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def dismiss(device: str = "auto") -> None:
+    """Let the processes that wait for work in `help_train` go: there is none."""
+    join(pick_device(device).name).tell(None)
+    leave()
 
 
 def start_afresh(folder: Path) -> None:
@@ -195,22 +202,22 @@ class _Run:
 
     def _backbone(self) -> Generator[Event, None, tuple[Backbone, nn.Module]]:
         """The backbone asked for or found best, or the embedded one where its weights cannot be had."""
-        wanted = self._plan.backbone
+        wanted, known = self._plan.backbone, self._journal.get("backbone")
         if self._plan.candidates:
-            if (known := self._journal.get("backbone")) is None:
+            if known is None:
                 known = yield from best_backbone(
                     self._images, self._plan, list(self._parts.train), settings=self._settings, device=self._device
                 )
                 self._journal.put("backbone", known)
                 yield self._clock.done("comparing")
-            wanted = known
-            yield notice("backbone_chosen", title=find(wanted).title)
+            yield notice("backbone_chosen", title=find(known).title)
         try:
-            row = find(wanted)
+            row = find(known or wanted)
             trunk = backbones.load(row, timeout=self._settings.network_timeout_seconds)
         except WeightsUnavailableError:
             yield notice("backbone_fallback", title=row.title)
             row, trunk = EMBEDDED, backbones.load(EMBEDDED, timeout=0)
+        self._journal.put("backbone", row.id)  # whoever goes on takes the same, and not what can be had by then
         if row.id != self._plan.backbone:
             facts = Facts(self._images.counts(), len(self._parts.train))
             self._plan = Machine(self._settings).settled(replace(self._plan, backbone=row.id), facts)
@@ -225,7 +232,10 @@ class _Run:
         if (cached := looks.cached()) is not None:
             yield Progress("features", total, total, None)
             return cached
-        engine = self._journal.decided("engine", looks.choose_engine)
+        engine = self._journal.get("engine")
+        if engine not in candidates(self._device):  # none yet, or one that another machine had
+            engine = looks.choose_engine()
+            self._journal.put("engine", engine)
         tested = set(self._parts.test)
         strata = [2 * picture.label + (i in tested) for i, picture in enumerate(self._images.pictures)]
         order = interleaved(strata, self._plan.seed)

@@ -122,7 +122,9 @@ class Tuning:
             yield notice("solved_kept")
             return None
         if tuned.left == "done" and recipe.again:
-            whole = self._job("whole", recipe, self._train, whole_head)
+            # As long as the judged one needed for its best: with more it would be another model than the judged one.
+            again_recipe = replace(recipe, epochs=max(1, judgement["epochs"]))
+            whole = self._job("whole", again_recipe, self._train, whole_head)
             again = yield from self._train_model(whole, clock, should_stop, should_pause)
             if isinstance(again, Paused):
                 return again
@@ -222,7 +224,7 @@ class Tuning:
             elif report.reason == "paused":
                 return Paused("tuning")
             else:
-                return _Trained(tuner.model, start, report.reason, tuner.size, report.epochs)
+                return _Trained(tuner.model, start, report.reason, tuner.size, report.best)
         raise AssertionError("the loop always says how it was left")
 
     def _judge(self, model: nn.Module, size: int, recipe: Recipe) -> Judged:
@@ -255,7 +257,7 @@ class Tuning:
             validation[f"{candidate:.0%} fine-tuned"] = found
             if found["accuracy"] >= validation["solved"]["accuracy"] and found["loss"] < best["loss"] - _WORTH:
                 share, best = candidate, found
-        return {"share": share, "temperature": best["temperature"], "validation": validation}
+        return {"share": share, "temperature": best["temperature"], "validation": validation, "epochs": tuned.epochs}
 
 
 @dataclass
