@@ -63,7 +63,8 @@ class TrainStep:
         shown = mirror(
             self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
         )
-        return f"{say(language, 'train.estimate', seconds=seconds, title=markdown_text(row.title))} {why}", shown
+        key = "train.estimate" if plan.recipe is None else "train.estimate_most"
+        return f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}", shown
 
     @speaks
     def begin(self, request: gr.Request, memory: Memory, *values: Any) -> Memory:

@@ -44,7 +44,7 @@ def _sentence(event: Event) -> str | None:
         return event.text
     if isinstance(event, Planned):
         why = " ".join(wording.reason(reason["code"], reason["values"]) for reason in event.reasons)
-        return f"{why} About {wording.duration(event.seconds)} in all."
+        return f"{why} At most about {wording.duration(event.seconds)} in all."
     if isinstance(event, Ready):
         return f"A first model is ready in {event.bundle}; fine-tuning goes on."
     if isinstance(event, EpochEnd):
