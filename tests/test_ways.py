@@ -22,6 +22,7 @@ from tl_core.events import EpochEnd, Event, Finished, Notice, Planned, Progress,
 from tl_core.models import heads
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import EMBEDDED
+from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Wishes, make_plan
 from tl_core.training.run import REPORT, train
@@ -195,3 +196,30 @@ def test_gru_reads_maps_from_the_cache_the_second_time(images: ImageSet, setting
     assert second.seconds["features"] < first.seconds["features"] / 2
     maps = np.load(next(images.folder.glob("maps-*.npy")), mmap_mode="r")
     assert maps.shape == (72, 16, 512) and maps.dtype == np.float16
+
+
+@pytest.mark.slow
+def test_inception_is_trained_with_its_auxiliary_classifier_and_shipped_without(
+    make_zip: Zipper,
+    read_set: Callable[[Path], ImageSet],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lay_in_cache("inception_v3")
+    images = read_set(make_zip({"star": 8, "circle": 8}))
+    asked: list[torch.Tensor] = []
+    honest = Classifier.both
+
+    def watched(self: Classifier, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        logits, auxiliary = honest(self, x)
+        assert auxiliary is not None and auxiliary.shape == logits.shape and auxiliary.requires_grad
+        asked.append(auxiliary)
+        return logits, auxiliary
+
+    monkeypatch.setattr(Classifier, "both", watched)
+    wishes = {"backbone": "inception_v3", "strategy": "all", "epochs": 1, "flips": "off"}
+    events = run(images, settings, tmp_path / "run", **wishes)
+    assert asked and isinstance(events[-1], Finished)
+    model, info = load(tmp_path / "run" / "bundle")
+    assert info.backbone.id == "inception_v3" and not any("Aux" in name for name in model.state_dict())
