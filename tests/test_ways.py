@@ -73,6 +73,7 @@ def test_a_head_that_was_tampered_with_is_refused(images: ImageSet, settings: Se
         {"kind": "gru", "channels": 512, "reduced": 128, "hidden": 128, "classes": 3},
         {**manifest["head"], "classes": 4},
         {"kind": "os.system"},
+        {"kind": "linear", "width": 7, "classes": 3},
         "mlp",
     ):
         (bundle / "bundle.json").write_text(json.dumps({**manifest, "head": wrong}))

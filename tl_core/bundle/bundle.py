@@ -109,25 +109,33 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
             raise DamagedBundleError(name=name, reason=f"{file} is missing")
         if path.stat().st_size > MAX_WEIGHTS or _sha256(path) != digest:
             raise DamagedBundleError(name=name, reason=f"{file} is not the file that was saved")
-    description = record.get("head")
-    linear = description is None or description.get("kind") == "linear"
-    model = blank(info.backbone, len(info.class_names) if linear else 0, image_size=info.preprocessing.size)
-    _load_tensors(folder / WEIGHTS, model, name)
-    if linear:
-        return model, info
+    return _model(folder, record.get("head"), info), info
+
+
+def _model(folder: Path, description: Any, info: BundleInfo) -> nn.Module:
+    """The checked files of the bundle as a network; `description` is that of its head, None in format 1."""
+    name, classes, size = folder.name, len(info.class_names), info.preprocessing.size
+    plain = {"kind": "linear", "width": info.backbone.width, "classes": classes}
+    if description in (None, plain):
+        model = blank(info.backbone, classes, image_size=size)
+        _load_tensors(folder / WEIGHTS, model, name)
+        return model
+    trunk = blank(info.backbone, 0, image_size=size)
     try:
+        if description["kind"] == "linear":
+            raise ValueError("a linear head is part of the network's own file")
+        _load_tensors(folder / WEIGHTS, trunk, name)
         head = heads.build(description)
         _load_tensors(folder / HEAD, head, name)
         heads.check(head)
-        classifier = Classifier(model, head, len(info.class_names)).eval()
+        classifier = Classifier(trunk, head, classes).eval()
         with torch.inference_mode():
-            size = info.preprocessing.size
             trial = classifier(torch.zeros(1, 3, size, size))
-            if trial.shape != (1, len(info.class_names)) or not bool(torch.isfinite(trial).all()):
-                raise ValueError("another number of classes, or none that is a number")
+        if trial.shape != (1, classes) or not bool(torch.isfinite(trial).all()):
+            raise ValueError("another number of classes, or none that is a number")
     except (ValueError, RuntimeError) as error:
         raise DamagedBundleError(name=name, reason="its head does not fit") from error
-    return classifier, info
+    return classifier
 
 
 def _load_tensors(file: Path, model: nn.Module, name: str) -> None:
