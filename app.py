@@ -92,6 +92,7 @@ def main() -> None:
         sweep(SETTINGS)
         work.sweep_exports()
     worker.close()
+    work.sets.close()
     page.close(verbose=False)
     sys.exit(0)
 

@@ -19,6 +19,7 @@ from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
 from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
+from tl_core.data.understand import load
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
@@ -52,7 +53,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             for _ in prepare(DATA / f"{name}.zip", Path(scratch, "set"), Settings(data_dir=Path(scratch, "data"))):
                 pass
-            images = ImageSet.load(Path(scratch, "set"))
+            images = load(Path(scratch, "set"))
             indices = range(len(images.pictures))
             for kind, model in models.items():
                 store = PixelStore(images)

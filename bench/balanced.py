@@ -25,6 +25,7 @@ from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
 from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
+from tl_core.data.understand import load
 from tl_core.events import Finished
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
@@ -96,7 +97,7 @@ def main() -> None:
             settings = Settings(data_dir=Path(scratch, "data"))
             for _ in prepare(DATA / f"{name}.zip", Path(scratch, "set"), settings):
                 pass
-            images = ImageSet.load(Path(scratch, "set"))
+            images = load(Path(scratch, "set"))
             for effort in ("quick", "balanced"):
                 found = [ours(images, Path(scratch, f"{effort}{seed}"), effort, seed, settings) for seed in SEEDS]
                 print(f"{name} {effort}: {said(found)}  {[round(score, 3) for score, _ in found]}", flush=True)

@@ -22,17 +22,17 @@ import torch
 
 from bench.machine import DATA, describe
 from tl_core.data.decode import decode
-from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
+from tl_core.data.understand import load
 from tl_core.doctor import probe
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
 from tl_core.training.cores import cores, in_order
-from tl_core.training.engine import Engine, build, candidates
+from tl_core.training.engine import ENGINES, Engine, build, candidates
 from tl_core.training.features import BATCH as BATCHES
 from tl_core.training.plan import Facts, Machine, Wishes, make_plan
-from tl_core.training.run import ENGINES, train
+from tl_core.training.run import train
 
 ROUNDS, BATCH = 5, BATCHES["cpu"]
 
@@ -43,7 +43,7 @@ def ours(source: Path, work: Path, settings: Settings) -> float:
     started = time.monotonic()
     for _ in prepare(source, work / "set", settings):
         pass
-    images = ImageSet.load(work / "set")
+    images = load(work / "set")
     plan = make_plan(Wishes(), Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
     for _ in train(images, work / "run", plan=plan, settings=settings):
         pass
@@ -52,7 +52,7 @@ def ours(source: Path, work: Path, settings: Settings) -> float:
 
 def rerun(work: Path, settings: Settings) -> float:
     """Seconds of training again on the set that `ours` read."""
-    images = ImageSet.load(work / "set")
+    images = load(work / "set")
     plan = make_plan(Wishes(), Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
     started = time.monotonic()
     for _ in train(images, work / "again", plan=plan, settings=settings):

@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.machine import describe
 from tl_core.data.imageset import PIXELS, ImageSet, Picture
+from tl_core.data.understand import load
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Wishes, make_plan
@@ -44,7 +45,7 @@ def child(folder: Path) -> None:
     from tl_core.training.run import train
 
     settings = Settings(data_dir=folder / "data")
-    images = ImageSet.load(folder / "set")
+    images = load(folder / "set")
     highest, over = [0], threading.Event()
 
     def watch() -> None:

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from tl_core.bundle.predictor import Predictor
-from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import decode_files, prepare
+from tl_core.data.understand import load
 from tl_core.events import Finished, Notice
 from tl_core.models.availability import local_rows
 from tl_core.settings import Settings
@@ -21,7 +21,7 @@ settings, work = Settings.from_environment(), Path(tempfile.mkdtemp(prefix="tran
 
 for _ in prepare(source, work / "set", settings):
     pass
-images = ImageSet.load(work / "set")
+images = load(work / "set")
 print(dict(zip(images.class_names, images.counts(), strict=True)))
 
 plan = make_plan(Wishes(), Facts.of(images), local=local_rows(), machine=Machine(settings))

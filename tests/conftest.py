@@ -4,7 +4,7 @@ import io
 import os
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Before anything imports the libraries that read these once.
@@ -16,8 +16,12 @@ import pytest
 from PIL import Image
 
 from examples.make_data import draw_shape
+from tests.browser import app, browser, context  # noqa: F401  fixtures
+from tl_core.data.edits import Edit
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
+from tl_core.data.understand import load
+from tl_core.review import review
 from tl_core.settings import Settings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -48,6 +52,13 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not on this machine")
     return path
+
+
+def reviewed(images: ImageSet, settings: Settings, edits: Sequence[Edit] = ()) -> ImageSet:
+    """The set after a real closer look, and after `edits`."""
+    for _ in review(images.folder, settings=settings):
+        pass
+    return load(images.folder, edits)
 
 
 def picture(seed: int, *, shape: str = "star", ending: str = "jpg", size: tuple[int, int] | None = None) -> bytes:
@@ -89,6 +100,6 @@ def read_set(settings: Settings, tmp_path: Path) -> Callable[[Path], ImageSet]:
     def read(upload: Path, into: str = "set") -> ImageSet:
         for _ in prepare(upload, tmp_path / into, settings):
             pass
-        return ImageSet.load(tmp_path / into)
+        return load(tmp_path / into)
 
     return read

@@ -68,7 +68,7 @@ def test_case_114_a_killed_worker_is_replaced_and_the_run_goes_on(
 ) -> None:
     run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
     worker.start()
-    wait_for(run, lambda seen: any(isinstance(e, Progress) for e in seen))
+    wait_for(run, lambda seen: any(isinstance(e, Started) for e in seen))
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
     events = wait_for(run, finished)

@@ -1,15 +1,8 @@
 """The page as a person uses it: the real app in its own process, a real Chromium, a stand-in Hub on loopback."""
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,107 +10,14 @@ import pytest
 import timm
 import torch
 
+from tests.browser import NEEDS_BROWSER, App, opened, upload
 from tests.conftest import Zipper, picture, shared
-from tests.hub_stand_in import GOOD, StandIn, serve
+from tests.hub_stand_in import GOOD
 from tl_core.bundle.files import FILES, from_zip
 from tl_core.bundle.predictor import Predictor
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
-]
+pytestmark = NEEDS_BROWSER
 ROOT = Path(__file__).parents[1]
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@dataclass
-class App:
-    """The running app: where it is, where it keeps things, and the Hub it talks to."""
-
-    url: str
-    data: Path
-    hub: StandIn
-    log: Path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("app")
-    hub, server = serve()
-    port = free_port()
-    environment = {
-        **os.environ,
-        "TL_DATA_DIR": str(folder / "data"),
-        "TORCH_HOME": str(folder / "torch"),
-        "HF_HOME": str(folder / "hf"),
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": "hf_hosthosthost",
-    }
-    log = folder / "log.txt"
-    with log.open("w") as out:
-        command = [sys.executable, "app.py", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}/"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            break
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.2)
-    yield App(url, folder / "data", hub, log)
-    process.terminate()
-    assert process.wait(timeout=8) == 0, "SIGTERM must end the app cleanly within 8 seconds"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def context(browser: Any, app: App) -> Iterator[Any]:
-    """A browser profile of its own; fails the test on a script error or any request that leaves the machine."""
-    fresh = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    fresh.set_default_timeout(30_000)
-    problems: list[str] = []
-    fresh.on("request", lambda r: problems.append(r.url) if not r.url.startswith((app.url, "data:", "blob:")) else None)
-    fresh.on("weberror", lambda e: problems.append(str(e.error)) if "aborted" not in str(e.error) else None)
-    yield fresh
-    fresh.close()
-    assert problems == []
-
-
-def opened(context: Any, app: App) -> Any:
-    page = context.new_page()
-    page.goto(app.url)
-    page.wait_for_selector("#upload input[type=file]", state="attached")
-    return page
-
-
-def upload(page: Any, file: Path) -> None:
-    page.set_input_files("#upload input[type=file]", str(file))
 
 
 def train_example(page: Any) -> None:
@@ -225,7 +125,7 @@ def test_a_second_tab_follows_the_same_run_and_another_browser_sees_nothing(
     other = opened(stranger, app)
     other.wait_for_timeout(1_500)
     assert other.locator("#to-train:visible, #to-results:visible").count() == 0
-    assert other.inner_text("#understood") == ""
+    assert other.locator("#understood").count() == 0
     stranger.close()
 
 
@@ -233,6 +133,8 @@ def test_stop_keeps_what_was_learned(context: Any, app: App, make_zip: Zipper) -
     page = opened(context, app)
     upload(page, make_zip({"star": 500, "circle": 500}))
     page.click("#to-train")
+    page.get_by_label("Balanced: minutes, often a little better").check()
+    page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
     page.click("#start")
     page.wait_for_selector("#progress .now", timeout=60_000)
     page.click("#stop")
@@ -340,7 +242,7 @@ def test_a_stopped_fine_tuning_can_go_on(context: Any, app: App) -> None:
     ("content", "sentence"),
     [
         (b"hello", "“bad.zip” is not a zip file"),
-        ({}, "holds no pictures"),
+        ({}, "has no files in it at all"),
         ({"cats": 4}, "Found one class only: “cats”"),
         ({"cats": 4, "dogs": 1}, "Class “dogs” has 1 usable picture(s)"),
         ({"a/1.jpg": b"\xff\xd8\xff\0", "b/1.jpg": b"\xff\xd8\xff\0"}, "None of the 2 pictures"),
@@ -357,7 +259,7 @@ def test_a_bad_upload_is_explained_and_the_page_goes_on(
     else:
         bad = make_zip(content, "bad.zip")
     upload(page, bad)
-    page.wait_for_selector(f"#reading .tl-bad:has-text('{sentence}')")
+    page.wait_for_selector(f".tl-bad:has-text('{sentence}')")
     assert page.locator("#to-train:visible").count() == 0
     page.click("#example-shapes")
     page.wait_for_selector("#to-train:visible")

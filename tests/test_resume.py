@@ -99,7 +99,8 @@ def settled_like(straight: Path, out: Path) -> None:
     """Take the decisions that hang on this moment's speed from the straight run, so that the recipes are one."""
     journal = json.loads((straight / "journal.json").read_text())
     out.mkdir(parents=True, exist_ok=True)
-    (out / "journal.json").write_text(json.dumps({"plan": journal["plan"], "engine": journal["engine"]}))
+    kept = {name: journal[name] for name in ("plan", "engine") if name in journal}
+    (out / "journal.json").write_text(json.dumps(kept))
 
 
 def plan_of(images: ImageSet, settings: Settings) -> Plan:

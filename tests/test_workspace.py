@@ -2,22 +2,31 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import Zipper
+from tests.conftest import Zipper, picture
+from tl_core.data.closer_look import CloserLook
+from tl_core.data.edits import Drop, LeaveOut, Rename
+from tl_core.errors import OneClassError
 from tl_core.events import Failed, PicturesReady, Progress
 from tl_core.jobs.runs import EventLog, folder_of, new_key
 from tl_core.settings import Settings
-from tl_ui.workspace import NAME, Workspace, sample_pictures, thumbnail
+from tl_core.training.plan import Wishes
+from tl_ui.sets import NAME
+from tl_ui.thumbnails import strip, thumbnail
+from tl_ui.workspace import Workspace
 
 
 @pytest.fixture
-def work(settings: Settings) -> Workspace:
-    return Workspace(settings)
+def work(settings: Settings) -> Iterator[Workspace]:
+    made = Workspace(settings)
+    yield made
+    wait(lambda: not made.sets.busy)
+    made.sets.close()
 
 
 def wait(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -25,6 +34,10 @@ def wait(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def take(work: Workspace, file: Path, name: str) -> str:
+    return work.sets.take([(name, file)], name)
 
 
 def folder(work: Workspace, key: str) -> Path:
@@ -35,26 +48,26 @@ def folder(work: Workspace, key: str) -> Path:
 
 def test_an_upload_becomes_a_set_and_is_not_kept(work: Workspace, make_zip: Zipper) -> None:
     upload = make_zip({"a": 5, "b": 5})
-    key = work.take(upload, "my pets.zip")
-    assert work.set_name(key) == "my pets.zip"
-    wait(lambda: work.images(key))
-    wait(lambda: not (folder(work, key) / "upload").exists())
+    key = take(work, upload, "my pets.zip")
+    assert work.sets.name(key) == "my pets.zip"
+    wait(lambda: work.sets.images(key))
+    wait(lambda: not (folder(work, key) / "uploads").exists())
     assert upload.exists()  # what the visitor's other tab may still need
     assert isinstance(EventLog(folder(work, key)).new()[-1], PicturesReady)
-    assert not work.reading_lost(key)
+    assert not work.sets.lost(key)
 
 
 def test_case_95_two_uploads_of_the_same_file_are_two_sets(work: Workspace, make_zip: Zipper) -> None:
     upload = make_zip({"a": 5, "b": 5})
-    one, two = work.take(upload, "x.zip"), work.take(upload, "x.zip")
-    wait(lambda: work.images(one) and work.images(two))
+    one, two = take(work, upload, "x.zip"), take(work, upload, "x.zip")
+    wait(lambda: work.sets.images(one) and work.sets.images(two))
     shutil.rmtree(folder(work, one))
-    assert work.images(one) is None and work.images(two) is not None
+    assert work.sets.images(one) is None and work.sets.images(two) is not None
 
 
 def test_a_refused_upload_leaves_its_sentence_only(work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"no zip")
-    key = work.take(tmp_path / "x.zip", "holiday.zip")
+    key = take(work, tmp_path / "x.zip", "holiday.zip")
     wait(lambda: EventLog(folder(work, key)).new())
     last = EventLog(folder(work, key)).new()[-1]
     assert isinstance(last, Failed) and "“holiday.zip” is not a zip file" in last.text
@@ -62,9 +75,9 @@ def test_a_refused_upload_leaves_its_sentence_only(work: Workspace, tmp_path: Pa
 
 
 def test_cancelling_removes_everything(work: Workspace, make_zip: Zipper) -> None:
-    key = work.take(make_zip({"a": 400, "b": 400}), "x.zip")
-    work.cancel_reading(key)
-    wait(lambda: work.set_name(key) is None)
+    key = take(work, make_zip({"a": 400, "b": 400}), "x.zip")
+    work.sets.cancel(key)
+    wait(lambda: work.sets.name(key) is None)
     assert list(work.settings.sets_dir.iterdir()) == []
 
 
@@ -73,31 +86,84 @@ def test_a_reading_cut_off_by_a_restart_is_noticed(settings: Settings) -> None:
     work = Workspace(settings)  # as after the restart
     folder(work, key).mkdir(parents=True)
     (folder(work, key) / NAME).write_text("x.zip")
-    assert work.reading_lost(key)
+    assert work.sets.lost(key)
     EventLog(folder(work, key)).append(Progress("reading", 3, 9, 1.0))
-    assert work.reading_lost(key)
+    assert work.sets.lost(key)
 
 
 def test_case_90_another_key_opens_nothing(work: Workspace, make_zip: Zipper) -> None:
-    key = work.take(make_zip({"a": 5, "b": 5}), "x.zip")
-    wait(lambda: work.images(key))
+    key = take(work, make_zip({"a": 5, "b": 5}), "x.zip")
+    wait(lambda: work.sets.images(key))
     for other in (new_key(), folder(work, key).name, "", "../" + folder(work, key).name):
-        assert work.images(other) is None and work.set_log(other) is None
+        assert work.sets.images(other) is None and work.sets.log(other) is None
         assert work.start(other, "auto") is None
     assert work.report(key) is None and work.run(key) is None  # a set's key is no run's key
-
-
-def test_samples_show_every_class_small(work: Workspace, make_zip: Zipper) -> None:
-    key = work.take(make_zip({f"class {i}": 3 for i in range(5)}), "x.zip")
-    wait(lambda: work.images(key))
-    images = work.images(key)
-    assert images is not None
-    samples = sample_pictures(images)
-    assert {name for _, name in samples} == set(images.class_names)
-    assert all(max(pixels.shape) <= 160 for pixels, _ in samples)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 900, 3), (500, 333, 3), (161, 160, 3)])
 def test_any_shape_has_a_thumbnail(shape: tuple[int, int, int]) -> None:
     small = thumbnail(np.full(shape, 77, dtype=np.uint8))
     assert small.size and max(small.shape[:2]) <= 160 and (small == 77).all()
+    assert strip([small, small], 20).startswith("data:image/jpeg;base64,")
+
+
+def test_changes_are_kept_undone_and_belong_to_the_run_that_was_started_with_them(
+    work: Workspace, make_zip: Zipper
+) -> None:
+    key = take(work, make_zip({"a": 6, "b": 6, "c": 6}), "x.zip")
+    wait(lambda: work.sets.images(key))
+    work.sets.change(key, (LeaveOut("c"), Rename("a", "stars"), Drop((0,))))
+    again = Workspace(work.settings)  # as after a restart
+    images = again.sets.images(key)
+    assert images is not None and images.class_names == ("b", "stars") and len(images.pictures) == 11
+    run = again.start(key, Wishes())
+    assert run is not None
+    again.sets.change(key, ())
+    back, of_run = again.sets.images(key), again.images_of(run)
+    assert back is not None and back.counts() == (6, 6, 6)
+    assert of_run is not None and of_run.class_names == ("b", "stars")
+    work.sets.change(key, (LeaveOut("c"), LeaveOut("b")))
+    with pytest.raises(OneClassError):
+        work.start(key, Wishes())
+
+
+def test_many_archives_and_loose_files_are_one_set(work: Workspace, make_zip: Zipper, tmp_path: Path) -> None:
+    ants, bees = make_zip({"x": 4}, "ants.zip"), make_zip({"_": 0, "y": 4}, "bees.zip")
+    key = work.sets.take([("ants.zip", ants), ("bees.zip", bees)], "both")
+    wait(lambda: work.sets.images(key))
+    images = work.sets.images(key)
+    assert images is not None and images.counts() == (4, 4)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"{i}.jpg,{'odd' if i % 2 else 'even'}\n" for i in range(8)))
+    loose = []
+    for i in range(8):
+        loose.append((f"{i}.jpg", tmp_path / f"{i}.jpg"))
+        loose[-1][1].write_bytes(picture(i))
+    key = work.sets.take([*loose, ("labels.csv", table)], "loose files")
+    wait(lambda: work.sets.images(key))
+    images = work.sets.images(key)
+    assert images is not None and images.class_names == ("even", "odd")
+
+
+def test_the_closer_look_comes_by_itself(work: Workspace, make_zip: Zipper) -> None:
+    same = picture(99)
+    key = take(work, make_zip({"a": 6, "b": 6, "a/s.jpg": same, "b/s.jpg": same}), "x.zip")
+    wait(lambda: work.sets.images(key))
+    reading = work.sets.reading(key)
+    assert reading is not None
+    wait(lambda: CloserLook.load(reading.folder), 60)
+    wait(lambda: not work.sets.looking(key))
+    images = work.sets.images(key)
+    assert images is not None
+    assert "copies_across_classes" in {f.code for f in work.sets.findings(key, images)}
+
+
+def test_the_list_of_what_is_not_used_is_safe_for_spreadsheets(work: Workspace, make_zip: Zipper) -> None:
+    key = take(work, make_zip({"a": 4, "b": 4, "a/=cmd()": b"no picture"}), "x.zip")
+    wait(lambda: work.sets.images(key))
+    images = work.sets.images(key)
+    assert images is not None
+    path = work.sets.skipped_file(key, images, "en")
+    assert path is not None
+    lines = Path(path).read_text("utf-8-sig").splitlines()
+    assert lines[0] == '"File","Why it is not used"' and len(lines) == 2 and "not a picture" in lines[1]

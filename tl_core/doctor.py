@@ -20,13 +20,12 @@ from tl_core.training.checkpoint import Checkpoints
 from tl_core.training.cores import cores, in_order
 from tl_core.training.device import pick_device
 from tl_core.training.distributed import World
-from tl_core.training.engine import CHECKED, choose
+from tl_core.training.engine import CHECKED, ENGINES, choose
 from tl_core.training.features import BATCH
 from tl_core.training.finetune import Tuner
 from tl_core.training.gradient import TrainingData
 from tl_core.training.plan import STRATEGIES, Machine
 from tl_core.training.recipe import Recipe, Strategy
-from tl_core.training.run import ENGINES
 from tl_core.training.tuning import precisions
 
 _PACKAGES = (

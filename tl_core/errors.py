@@ -4,7 +4,9 @@
     ├─ IntakeError       EmptyUploadError, NotAnArchiveError, OtherArchiveError, BrokenArchiveError,
     │                    PasswordError, UnsafeArchiveError, TooLargeError, NoPicturesError,
     │                    UnreadablePicturesError, OneClassError, TooFewPicturesError, TooManyClassesError,
-    │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError
+    │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError,
+    │                    TooSlowError, EmptyArchiveError, SplitArchiveError,
+    │                    CollectionFullError
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
     ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError
@@ -12,7 +14,10 @@
     ├─ OptionError       a value on the command line that cannot be used
     └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
                          RepoExistsError, HubUnreachableError, HubRefusedError, UnknownFlavorError,
-                         JobsRefusedError, PublicRepoError, JobLostError
+                         JobsRefusedError, PublicRepoError, JobLostError, and in dataset_errors.py:
+                         DatasetNameError, DatasetNotFoundError, DatasetGatedError, DatasetConfigError,
+                         NoPictureColumnError, DatasetReaderError, DatasetDamagedError, DatasetUnreachableError,
+                         DatasetRefusedError, DatasetInterruptedError
 
 A message says what was found, what is needed and what to do next. It is a template filled with `values`, so that the
 page can say the same in another language; values from outside are shortened and stripped of control characters here.
@@ -26,8 +31,9 @@ from typing import ClassVar
 
 def plain(value: object, limit: int = 80) -> str:
     """`value` as text that is safe to put in one line: no control or direction characters, at most `limit` long."""
-    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")
-    text = "".join(" " if unicodedata.category(c) in hidden else c for c in str(value))
+    spaces, nothing = ("Cc", "Cs", "Zl", "Zp", "Zs"), "Cf"
+    kinds = ((c, unicodedata.category(c)) for c in str(value))
+    text = "".join(" " if kind in spaces else c for c, kind in kinds if kind != nothing)
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -63,6 +69,22 @@ class NotAnArchiveError(IntakeError):
 class OtherArchiveError(IntakeError):
     code = "other_archive"
     sentence = "“{name}” is a {kind} archive. A .zip is needed: unpack it and compress the folders again as zip."
+
+
+class EmptyArchiveError(IntakeError):
+    code = "empty_archive"
+    sentence = (
+        "“{name}” has no files in it at all. Put your pictures in folders, one folder for each class, "
+        "and zip those folders."
+    )
+
+
+class SplitArchiveError(IntakeError):
+    code = "split_archive"
+    sentence = (
+        "“{name}” is one part of an archive that was split into several files, and one part cannot be read alone. "
+        "Put all parts in one folder, unpack the first one, and zip the folders that come out."
+    )
 
 
 class BrokenArchiveError(IntakeError):
@@ -132,6 +154,14 @@ class IntakeCrashedError(IntakeError):
     sentence = "“{name}” could not be opened within the limits of this machine. Make a smaller zip and try again."
 
 
+class TooSlowError(IntakeError):
+    code = "too_slow"
+    sentence = (
+        "Reading “{name}” took longer than is allowed here ({done} of {total} pictures were read). "
+        "Use fewer or smaller pictures and try again."
+    )
+
+
 class NoClassFoldersError(IntakeError):
     code = "no_class_folders"
     sentence = (
@@ -151,6 +181,14 @@ class CompressionError(IntakeError):
 class DiskFullError(IntakeError):
     code = "disk_full"
     sentence = "The disk of this machine is full ({free} left). Free some space, then try again."
+
+
+class CollectionFullError(IntakeError):
+    code = "collection_full"
+    sentence = (
+        "Nothing was added: at most {pictures} pictures in {classes} classes and {size} in all can be collected here. "
+        "Remove some first, or use the pictures you have."
+    )
 
 
 class PictureError(TLError):
@@ -258,7 +296,7 @@ def refuse_foreign(folder: Path, marker: str) -> None:
 
 
 class HubError(TLError):
-    """Pushing to the Hugging Face Hub did not work. The download always does."""
+    """Pushing to the Hugging Face Hub, or fetching a data set from it, did not work."""
 
 
 class TokenFormatError(HubError):

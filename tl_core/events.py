@@ -11,7 +11,12 @@ from typing import Any, Literal, get_args
 
 from tl_core.errors import TLError
 
-Stage = Literal["reading", "backbone", "comparing", "features", "solving", "framing", "tuning", "evaluating", "saving"]
+# fmt: off
+Stage = Literal[
+    "fetching", "reading", "reviewing", "backbone", "comparing", "features", "solving", "framing", "tuning",
+    "evaluating", "saving",
+]
+# fmt: on
 
 
 @dataclass(frozen=True)

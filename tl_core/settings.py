@@ -30,6 +30,7 @@ class Settings:
     # Decoding children: more than a phone picture of 40 Mpx needs, less than a decompression bomb takes.
     decoder_memory: int = 2_000_000_000
     decoder_seconds_per_picture: int = 20
+    max_reading_seconds: int = 1_800  # for all pictures of an upload
     # Pictures are kept at this short side at most: enough for 224 px networks at any usual crop.
     stored_short_side: int = 320
     stored_long_side: int = 1_280

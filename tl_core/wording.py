@@ -3,48 +3,126 @@
 Errors carry their own sentence (`errors.py`). The page has the same in other languages.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 
-from tl_core.data.imageset import Remark
+from tl_core.data.findings import Finding
+from tl_core.data.imageset import Classes, ImageSet
 from tl_core.events import Notice
 
 SKIP_REASONS = {
     "not_a_picture": "not a picture of a kind that can be read",
     "empty_file": "the file is empty (0 bytes)",
     "damaged": "the picture is damaged or cut off",
+    "unsupported_picture": "a rare variant of its format; save it anew as JPEG or PNG",
     "too_many_pixels": "the picture has too many pixels",
     "too_large_file": "the file is too large",
     "password": "the file is protected by a password",
     "unsupported_compression": "packed in a way that cannot be unpacked here",
     "link": "a link, not a file",
+    "special_file": "a device, a pipe or a sparse file, not an ordinary one",
     "nested_archive": "an archive inside the archive; unpack it first",
     "no_class_folder": "not in the folder of a class",
     "outside_parts": "beside the folders for training and testing",
+    "no_class_in_name": "its name does not say a class",
+    "not_in_table": "the table of classes does not list it",
+    "table_too_long": "the table of classes has too many rows to read all of them",
+    "no_label_in_table": "the table of classes names no class for it",
+    "several_labels": "the table of classes names more than one class for it",
+    "label_table": "the table of classes itself",
+    "annotation": "a mask or outline that belongs to another picture",
     "no_permission": "this program may not read it",
     "name_unusable": "its name points outside of the upload",
     "name_too_long": "its name or path is too long",
     "crashed": "it could not be read within the limits of this machine",
 }
 
-REMARKS = {
-    "renamed_class": "The folder “{written}” is shown as class “{shown}”.",
+FINDINGS = {
+    "too_few": (
+        "Class “{label}” has {found} usable picture(s); at least {needed} different ones are needed in every class. "
+        "Add pictures, or leave the class out."
+    ),
     "copies_across_classes": (
         "{count} picture(s) are in more than one class, for instance “{first}” and “{second}”. "
         "Keep each picture in one class only."
     ),
     "copies_across_split": (
-        "{count} picture(s) are in both the training and the test part. "
+        "{count} test picture(s) are also among the training pictures. "
         "They will be used for training only, so that the score stays honest."
     ),
-    "copies": "{count} picture(s) are copies of others. Copies stay on one side of the split.",
-    "small_classes": "{count} class(es) have fewer than 10 pictures ({classes}). More pictures would help most there.",
-    "unequal_classes": (
-        "“{large}” has {large_count} pictures, “{small}” only {small_count}. "
-        "The smaller class will be harder to recognise; add pictures to it if you can."
+    "leak_measured": (
+        "{count} test picture(s) are also among the training pictures. They will be used for training only: with them "
+        "in the test, a quick model scored {faked} %, and {honest} % on the honest rest."
     ),
+    "leak_faked": (
+        "{count} test picture(s) are also among the training pictures, which fakes the score: a quick model seemed "
+        "{faked} % right, and is {honest} % right on honest test pictures. They will be used for training only."
+    ),
+    "copies": "{count} picture(s) are exact copies of others. Copies stay on one side of the split.",
+    "near_copies": (
+        "{count} picture(s) are nearly the same as others (another size, cut or quality). "
+        "They stay on one side of the split."
+    ),
+    "alike": (
+        "The pictures of “{label}” are nearly all the same, as when taken in one go, so the score will flatter. "
+        "Add pictures from other days, places or sides."
+    ),
+    "small_classes": (
+        "{count} class(es) have fewer than {least} pictures ({classes}). More pictures would help most there."
+    ),
+    "unequal_classes": (
+        "“{large}” has {large_count} pictures, “{small}” only {small_count}. Rare classes will count for more; "
+        "more pictures of “{small}” would help further."
+    ),
+    "one_colour": "{count} picture(s) are of one colour only: there is nothing to see on them.",
+    "tiny": "{count} picture(s) are smaller than {least} pixels, so there is little to see on them.",
+    "outliers": "{count} picture(s) look more like another class. Are they in the right one?",
+}
+
+FIXES = {
+    "leave_out_class": "Leave out “{label}”",
+    "leave_out_small": "Leave these classes out",
+    "keep_in": "Keep it in “{label}”",
+    "leave_out": "Leave out",
+    "leave_out_all": "Leave them all out",
+    "leave_out_of_test": "Leave them out of the test",
+    "keep_one": "Keep one of each",
+    "move_to": "Move to “{label}”",
+    "fine": "Fine as it is",
+}
+
+EDITS = {
+    "relabel": "The classes are read another way.",
+    "drop": "{count} picture(s) left out.",
+    "move": "{count} picture(s) moved to “{to}”.",
+    "rename": "“{label}” is now called “{to}”.",
+    "leave_out": "Class “{label}” left out.",
+    "accept": "{count} picture(s) are fine as they are.",
+}
+
+TRAITS = {
+    "turned": "{count} picture(s) lay on their side and were turned upright.",
+    "first_frame": "{count} file(s) hold several pictures; the first of each is used.",
+    "transparent": "{count} picture(s) were transparent in places and are shown on white.",
+    "deep": "{count} picture(s) had more than 8 bits of brightness, which were scaled, not cut off.",
+    "mended": "{count} picture(s) were slightly damaged, but complete.",
+}
+
+WAYS = {
+    "folders": "the folders",
+    "names": "the file names",
+    "table": "column “{column}” of “{file}”",
+    "columns": "the columns {column} of “{file}”",
 }
 
 NOTICES = {
+    "dataset_sampled": "“{repo}” has {total} pictures; {taken} of them, spread evenly, are taken.",
+    "dataset_full": "Only the first {taken} pictures of “{repo}” were taken: there is no room for more.",
+    "dataset_columns": "Pictures were taken from column “{column}”; there are others: {others}.",
+    "dataset_config": (
+        "“{repo}” has several versions; “{name}” was taken. For another, write it behind a colon: {others}."
+    ),
+    "dataset_lost": "{count} picture(s) of “{repo}” were empty, too large or unreadable and are left out.",
     "copies_moved": (
         "{count} test picture(s) have a copy among the training pictures and were used for training instead."
     ),
@@ -59,6 +137,18 @@ NOTICES = {
         "the built-in backbone was used instead."
     ),
     "backbone_chosen": "{title} tells these classes apart best of the networks on this machine.",
+    "framing_crop": (
+        "Many pictures are far from square. Showing them whole, squeezed or with bars added, told the classes of "
+        "{count} training pictures apart no better for sure, so the middle is cut out."
+    ),
+    "framing_squash": (
+        "Many pictures are far from square. Squeezing them whole into a square got {right} of {count} training "
+        "pictures right, cutting out the middle {own}, so they are squeezed."
+    ),
+    "framing_pad": (
+        "Many pictures are far from square. Showing them whole with bars added got {right} of {count} training "
+        "pictures right, cutting out the middle {own}, so bars are added."
+    ),
     "too_few_to_tune": (
         "There are too few different pictures for more than the quick way: none could be kept aside to check it."
     ),
@@ -75,6 +165,10 @@ REASONS = {
     "compare": "{count} networks on this machine will be compared on the training pictures.",
     "balance": "The largest class has {ratio} times the pictures of the smallest, so rare classes count for more.",
     "balance_asked": "Rare classes count for more, as asked.",
+    "framing_compare": "Many pictures are far from square, so ways of making them square will be compared.",
+    "framing_crop": "The middle of each picture is cut out, as asked.",
+    "framing_squash": "Pictures are squeezed into a square, as asked.",
+    "framing_pad": "Pictures are shown whole with bars added, as asked.",
     "tuning_none": (
         "What it knows about pictures stays as it is; only telling your classes apart is learned, which is quick."
     ),
@@ -89,9 +183,11 @@ REASONS = {
 }
 
 STAGES = {
+    "fetching": "Fetching the data set",
     "reading": "Reading the pictures",
+    "reviewing": "Looking closer at the pictures",
     "backbone": "Fetching what is already known about pictures",
-    "comparing": "Comparing networks",
+    "comparing": "Comparing what suits these pictures",
     "features": "Looking at every picture",
     "solving": "Learning to tell the classes apart",
     "framing": "Preparing pictures for the rounds",
@@ -112,9 +208,20 @@ def reason(code: str, values: Mapping[str, object]) -> str:
     return REASONS[code].format(**values)
 
 
-def remark(found: Remark) -> str:
-    """The sentence of a remark."""
-    return REMARKS[found.code].format(**found.values)
+def finding(found: Finding) -> str:
+    """The sentence of a finding."""
+    return FINDINGS[found.code].format(**found.values)
+
+
+def way(found: Classes) -> str:
+    """What the classes are read from in this way."""
+    return WAYS[found.kind].format(**found.values)
+
+
+def traits(images: ImageSet) -> list[str]:
+    """A sentence for each thing that had to be done to some of the pictures."""
+    totals = Counter(trait for picture in images.pictures for trait in picture.traits)
+    return [text.format(count=totals[trait]) for trait, text in TRAITS.items() if totals[trait]]
 
 
 def duration(seconds: float) -> str:

@@ -7,14 +7,20 @@ from typing import Any, get_args
 import gradio as gr
 from PIL import Image
 
-from tl_core.data.imageset import RGB
-from tl_core.models.catalogue import CATALOGUE
+from tl_core.data.imageset import RGB, ImageSet
+from tl_core.data.pixels import Framing, PixelStore
+from tl_core.models.catalogue import CATALOGUE, Backbone
+from tl_core.training.framing import matters, most_elongated, preview, reframed
 from tl_core.training.plan import Effort, HeadKind, Switch, Wishes
 from tl_ui import figures
+from tl_ui.words import say
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 _SWITCH: tuple[Switch, ...] = get_args(Switch)
+_FRAMINGS: tuple[Framing, ...] = ("crop", "pad", "squash")
+_SHOWN_SIDE = 160  # pixels
+_FRAMES_SHOWN = 3  # pictures, the most elongated ones
 _SIZES = (128, 160, 192, 224, 256, 288, 320, 384)
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -58,6 +64,8 @@ class Choices:
                 elem_id="image-size",
             )
             self.schedule = self._menu("schedule", ("auto", "cosine", "one-cycle"))
+        self.framing = self._menu("framing", ("auto", *_FRAMINGS))
+        self.frames = gr.HTML(elem_id="frames")
         with gr.Row():
             self.balance = self._menu("balance", _SWITCH, words="switch")
             self.mixup = self._menu("mixup", _SWITCH, words="switch")
@@ -76,6 +84,7 @@ class Choices:
             self.time_budget,
             self.image_size,
             self.schedule,
+            self.framing,
             self.balance,
             self.mixup,
             self.flips,
@@ -101,7 +110,7 @@ class Choices:
 
 def wishes(values: "tuple[Any, ...]") -> tuple[Wishes, str]:
     """The wishes and the device that the values of `Choices.inputs` say; what is none of the choices counts as auto."""
-    effort, backbone, strategy, head, epochs, budget, size, schedule, balance, mixup, flips, device = values
+    effort, backbone, strategy, head, epochs, budget, size, schedule, framing, balance, mixup, flips, device = values
     made = Wishes(
         backbone=str(backbone or "auto").strip(),
         effort=_one_of(effort, _EFFORTS),
@@ -111,6 +120,7 @@ def wishes(values: "tuple[Any, ...]") -> tuple[Wishes, str]:
         time_budget=_positive(budget),
         image_size=_positive(size) if size in _SIZES else None,
         schedule=_one_of(schedule, ("auto", "cosine", "one-cycle")),
+        framing=_one_of(framing, ("auto", *_FRAMINGS)),
         balance=_one_of(balance, _SWITCH),
         flips=_one_of(flips, _SWITCH),
         mixup=_one_of(mixup, _SWITCH),
@@ -122,9 +132,29 @@ def mirror(picture: RGB | None, straight: str, mirrored: str) -> str:
     """One of the user's pictures beside its mirror image, as HTML; nothing without a picture."""
     if picture is None:
         return ""
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, "JPEG")
-    return figures.mirror(base64.b64encode(data.getvalue()).decode("ascii"), straight, mirrored)
+    return figures.mirror(_jpeg(picture), straight, mirrored)
+
+
+def frames(images: ImageSet, row: Backbone, language: str) -> str:
+    """The pictures farthest from square as each framing would show them to `row`, as HTML; a sentence instead where all
+    are nearly square."""
+    chosen, store = most_elongated(images, _FRAMES_SHOWN), PixelStore(images)
+    if not chosen:
+        return figures.hint(say(language, "train.framing.none"))
+    ways = [(say(language, f"train.framing.{framing}"), reframed(row, framing).preprocessing) for framing in _FRAMINGS]
+    shown = [
+        (images.pictures[at].name, [(_jpeg(preview(store[at], seen)), way) for way, seen in ways]) for at in chosen
+    ]
+    key = "train.framing.shown" if matters(images) else "train.framing.few"
+    return figures.hint(say(language, key)) + figures.frames(shown)
+
+
+def _jpeg(picture: RGB) -> str:
+    """`picture` as base64 of a JPEG, small."""
+    image, data = Image.fromarray(picture), io.BytesIO()
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    image.save(data, "JPEG")
+    return base64.b64encode(data.getvalue()).decode("ascii")
 
 
 def _one_of(value: Any, choices: tuple[Any, ...]) -> Any:

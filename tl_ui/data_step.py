@@ -1,4 +1,4 @@
-"""Step 1: pictures in, and what was understood of them."""
+"""Step 1: pictures in, from wherever they are; then what was understood of them, to be looked at and changed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,16 +7,20 @@ from typing import Any
 
 import gradio as gr
 
+from tl_core.data.understand import trouble
 from tl_core.events import Event
-from tl_ui import figures, panel
+from tl_ui import figures, panel, understood
+from tl_ui.changes import State, View, asked, opened
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
-from tl_ui.words import language_of, say
-from tl_ui.workspace import Memory, Workspace, follow_events, sample_pictures
+from tl_ui.intake_tabs import IntakeTabs
+from tl_ui.parts import forms
+from tl_ui.words import error_sentence, language_of, say
+from tl_ui.workspace import Memory, Workspace, follow_events
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_NAMES = ("shapes", "digits")
 _POLL_SECONDS = 0.25
-_HIDE = gr.update(visible=False)
+_HIDE, _SHOW = gr.update(visible=False), gr.update(visible=True)
 
 
 class DataStep:
@@ -24,62 +28,64 @@ class DataStep:
 
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
-        gr.Markdown(t("data.how"))
-        upload = gr.File(label=t("data.upload"), show_label=False, file_types=[".zip"], elem_id="upload", height=150)
-        gr.Markdown(t("data.limits"), elem_classes=["tl-quiet"])
+        self._memory = memory
+        self.tabs = IntakeTabs(work, t, memory)
         gr.Markdown(t("data.no_zip"))
         with gr.Row():
             examples = {name: gr.Button(t(f"data.example.{name}"), elem_id=f"example-{name}") for name in EXAMPLE_NAMES}
         status = gr.HTML(elem_id="reading")
         cancel = gr.Button(t("data.cancel"), visible=False, elem_id="cancel-reading")
-        summary = gr.HTML(elem_id="understood")
+        shown = forms.form("understood", visible=False)
+        self._view = gr.State(View())
+        skipped = gr.DownloadButton(t("data.skipped_file"), visible=False, elem_id="skipped-file")
         self.to_next = gr.Button(t("nav.to_train"), variant="primary", visible=False, elem_id="to-train")
-        gallery = gr.Gallery(
-            label=t("data.gallery"),
-            show_label=False,
-            columns=6,
-            visible=False,
-            elem_id="samples",
-            buttons=[],
-            format="jpeg",
-        )
-        self.outputs = [status, cancel, summary, self.to_next, gallery, *examples.values()]
+        self._shown = [shown, self.to_next]
+        self.outputs = [status, cancel, *self._shown, skipped, *examples.values()]
 
-        uploaded = upload.upload(self.take, [upload, memory], memory, **PRIVATE)
-        uploaded.then(self.follow, memory, self.outputs, **FOLLOW)
-        cleared = upload.clear(self.forget, memory, memory, **PRIVATE)
-        cleared.then(self.follow, memory, self.outputs, **FOLLOW)
+        for taken in self.tabs.taken:
+            taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
         for name, button in examples.items():
             name_of_example = gr.State(name)
-            taken = button.click(self.take_example, [name_of_example, memory], memory, **PRIVATE)
-            taken.then(self.follow, memory, self.outputs, **FOLLOW)
+            begun = button.click(self.take_example, [name_of_example, memory], memory, **PRIVATE)
+            begun.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
         cancel.click(self.cancel, memory, None, **PRIVATE, queue=False)
+        forms.on_act(shown, self.change, [memory, self._view], [self._view, *self._shown], **PRIVATE)
 
-    @speaks
-    def take(self, file: str | None, memory: Memory) -> Memory:
-        """Start reading an uploaded zip."""
-        return memory if file is None else self._take(Path(file), memory)
+    @property
+    def inputs(self) -> list[Any]:
+        """What `follow` takes."""
+        return [self._memory, self._view]
 
     @speaks
     def take_example(self, name: str, memory: Memory) -> Memory:
         """Start reading one of the project's own zips."""
-        return self._take(EXAMPLES / f"{name}.zip", memory)
-
-    def _take(self, file: Path, memory: Memory) -> Memory:
-        return {**memory, "set": self._work.take(file, file.name), "run": "", "step": 1}
-
-    def forget(self, memory: Memory) -> Memory:
-        """The person took the file away: nothing chosen, as at the start."""
-        self.cancel(memory)
-        return {**memory, "set": "", "run": "", "step": 1}
+        file = EXAMPLES / f"{name}.zip"
+        return {**memory, "set": self._work.sets.take([(file.name, file)], file.name), "run": "", "step": 1}
 
     def cancel(self, memory: Memory) -> None:
-        self._work.cancel_reading(str(memory.get("set", "")))
+        self._work.sets.cancel(str(memory.get("set", "")))
 
-    async def follow(self, memory: Memory, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """Show how reading goes on until it is over, then what was understood."""
-        language, key = language_of(request), str(memory.get("set", ""))
-        log, name = self._work.set_log(key), self._work.set_name(key)
+    async def follow(self, memory: Memory, view: View, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """Show how reading goes on until it is over, then what was understood, and once more after a closer look."""
+        language, key, sets = language_of(request), str(memory.get("set", "")), self._work.sets
+        async for shown in self._reading(key, language):
+            yield shown
+        looking = sets.reading(key) is not None
+        while looking:
+            found = await asyncio.to_thread(self._understand, key, language)
+            if found is None:
+                return
+            looking = found.looking
+            skipped = await asyncio.to_thread(sets.skipped_file, key, found.images, language)
+            download = gr.update(value=skipped, visible=skipped is not None)
+            yield "", _HIDE, *(await asyncio.to_thread(_show, found, view)), download, *_examples(True)
+            while looking and sets.looking(key):
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _reading(self, key: str, language: str) -> AsyncIterator[tuple[Any, ...]]:
+        """The outputs while pictures are being read."""
+        sets = self._work.sets
+        log, name = sets.log(key), sets.name(key)
         if log is None or name is None:
             yield _state("")
             return
@@ -87,27 +93,52 @@ class DataStep:
         while True:
             if follow_events(log, seen) or not seen:
                 state = panel.reading(seen, name, language)
-                if state.ready:
-                    break
-                yield _state(state.html, running=state.running)
+                if not state.ready:
+                    yield _state(state.html, running=state.running)
                 if not state.running:
                     return
             await asyncio.sleep(_POLL_SECONDS)
-            if self._work.set_name(key) is None:  # cancelled: the folder is gone
+            if sets.name(key) is None:  # cancelled: the folder is gone
                 yield _state(figures.message("info", say(language, "data.cancelled")))
                 return
-            if self._work.reading_lost(key):
+            if sets.lost(key):
                 yield _state(figures.message("bad", say(language, "error.gone")))
                 return
-        images = await asyncio.to_thread(self._work.images, key)
-        if images is not None:
-            pictures = gr.update(value=await asyncio.to_thread(sample_pictures, images), visible=True)
-            yield "", _HIDE, panel.understood(images, language), gr.update(visible=True), pictures, *_examples(True)
+
+    @speaks
+    def change(self, request: gr.Request, memory: Memory, view: View, event: gr.EventData) -> tuple[Any, ...]:
+        """Do what the person did to the set, and show it again."""
+        key, done, language = str(memory.get("set", "")), forms.read(event), language_of(request)
+        found = self._understand(key, language)
+        if found is None:
+            raise gr.Error(say(language, "error.gone"), print_exception=False)
+        edits = asked(done, found)
+        if edits is not None:
+            self._work.sets.change(key, edits)
+            found = self._understand(key, language) or found
+        view = opened(done, view)
+        return view, *_show(found, view)
+
+    def _understand(self, key: str, language: str) -> State | None:
+        sets = self._work.sets
+        reading, images = sets.reading(key), sets.images(key)
+        if reading is None or images is None:
+            return None
+        problem = trouble(images, self._work.settings)
+        sentence = "" if problem is None else error_sentence(language, problem)
+        found = sets.findings(key, images)
+        return State(reading, images, sets.edits(key), found, sets.looking(key), sentence, language)
+
+
+def _show(found: State, view: View) -> tuple[Any, Any]:
+    """The outputs of `DataStep._shown`."""
+    return gr.update(value=understood.html(found, view), visible=True), gr.update(visible=found.usable)
 
 
 def _state(html: str, *, running: bool = False) -> tuple[Any, ...]:
     """The outputs while nothing is understood yet; another example cannot be started while one is being read."""
-    return html, gr.update(visible=running), "", _HIDE, _HIDE, *_examples(not running)
+    nothing = gr.update(value="", visible=False)
+    return html, gr.update(visible=running), nothing, _HIDE, _HIDE, *_examples(not running)
 
 
 def _examples(usable: bool) -> list[Any]:

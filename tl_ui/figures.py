@@ -28,6 +28,24 @@ def mirror(jpeg: str, straight: str, mirrored: str) -> str:
     )
 
 
+def frames(pictures: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+    """For each picture its name and, side by side, what becomes of it: (base64 of a JPEG, what was done)."""
+    rows = []
+    for name, ways in pictures:
+        cells = "".join(
+            f'<figure><img alt="{esc(name)}: {esc(way)}" src="data:image/jpeg;base64,{jpeg}">'
+            f"<figcaption>{esc(way)}</figcaption></figure>"
+            for jpeg, way in ways
+        )
+        rows.append(f'<li><p class="tl-quiet tl-name">{esc(name)}</p><div>{cells}</div></li>')
+    return f'<ul class="tl-frames">{"".join(rows)}</ul>'
+
+
+def hint(text: str) -> str:
+    """A quiet sentence."""
+    return f'<p class="tl-quiet">{esc(text)}</p>'
+
+
 def curve(shares: Sequence[float], name: str) -> str:
     """Shares in [0, 1] over time as a line from left to right, the axis from 0 to 1; `name` for screen readers."""
     if len(shares) < 2:

@@ -17,7 +17,7 @@ from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
 
-EMPTY: Memory = {"set": "", "run": "", "step": 1}
+EMPTY: Memory = {"set": "", "run": "", "collected": "", "step": 1}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
 
@@ -44,6 +44,7 @@ def _filled(language: str, settings: Settings) -> dict[str, str]:
             pictures=f"{settings.max_pictures:,}",
             size=f"{settings.max_upload / 1e9:.0f} GB",
             classes=f"{settings.max_classes:,}",
+            picture_size=f"{settings.max_picture_bytes / 1e6:.0f} MB",
         )
     }
     for row in CATALOGUE:
@@ -81,7 +82,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             event.then(use.show, memory, use.download, **PRIVATE)
 
         def on_data(event: Dependency) -> None:
-            event.then(data.follow, memory, data.outputs, **FOLLOW)
+            event.then(data.follow, data.inputs, data.outputs, **FOLLOW)
 
         moves: list[tuple[gr.Button, int, Callable[[Dependency], None] | None]] = [
             (data.to_next, 2, on_train),
@@ -103,6 +104,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
 
         found = page.load(restore, memory, [memory, steps], **PRIVATE)
+        found.then(data.tabs.show_collected, memory, data.tabs.builder, **PRIVATE)
         for arrive in (on_data, on_train, on_results, on_use):
             arrive(found)
     return page
@@ -121,6 +123,6 @@ def _furthest(work: Workspace, memory: Memory) -> int:
     step = wanted if isinstance(wanted, int) and 1 <= wanted <= 4 else 1
     if step >= 3 and work.report(str(memory.get("run", ""))) is None:
         step = 2
-    if step == 2 and work.images(str(memory.get("set", ""))) is None:
+    if step == 2 and work.sets.images(str(memory.get("set", ""))) is None:
         step = 1
     return step

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape as esc
 
-from tl_core.data.imageset import ImageSet
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import (
     EpochEnd,
@@ -23,8 +22,8 @@ from tl_core.wording import STAGES
 from tl_ui import figures
 from tl_ui.words import duration, say, table
 
-_SKIPPED_SHOWN = 200
 _FEW_TESTS = 30
+_BEFORE = ("fetching", "reading", "reviewing")  # stages of the data step
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,6 @@ def _progress(event: Progress, language: str) -> str:
     return figures.progress_bar(event.done / max(event.total, 1), label, say(language, f"stage.{event.stage}"))
 
 
-def understood(images: ImageSet, language: str) -> str:
-    """What was understood of an upload, as HTML."""
-    values = {"name": images.source, "pictures": len(images.pictures), "classes": len(images.class_names)}
-    blocks = [f"<h3>{esc(say(language, 'data.understood', **values))}</h3>"]
-    blocks.append(figures.class_bars(images.class_names, images.counts(), language))
-    parts = images.part_counts()
-    if any(parts):
-        shown = ", ".join(say(language, f"data.part.{part}", count=count) for part, count in parts.items())
-        blocks.append(f"<p>{esc(say(language, 'data.parts', parts=shown))}</p>")
-    else:
-        blocks.append(f"<p>{esc(say(language, 'data.no_parts'))}</p>")
-    blocks += [figures.message("warn", say(language, f"remark.{r.code}", **r.values)) for r in images.remarks]
-    if images.skipped:
-        lines = "".join(
-            f"<li><b>{esc(file.name)}</b>: {esc(say(language, f'skip.{file.reason}'))}</li>"
-            for file in images.skipped[:_SKIPPED_SHOWN]
-        )
-        summary = esc(say(language, "data.skipped", count=len(images.skipped)))
-        blocks.append(f"<details class='tl-skipped'><summary>{summary}</summary><ul>{lines}</ul></details>")
-    if images.ignored:
-        blocks.append(f"<p class='tl-quiet'>{esc(say(language, 'data.ignored', count=images.ignored))}</p>")
-    return "".join(blocks)
-
-
 @dataclass(frozen=True)
 class TrainPanel:
     """The state of a run: HTML to show, and which buttons make sense: `usable` when there is a model to look at,
@@ -107,7 +82,7 @@ def training(
     if isinstance(end, Failed):
         return TrainPanel(figures.message("bad", failure(end, language)))
     so_far = _so_far(events)
-    stages = [stage for stage in STAGES if stage != "reading" and _concerns(stage, so_far)]
+    stages = [stage for stage in STAGES if stage not in _BEFORE and _concerns(stage, so_far)]
     items = "".join(_stage_item(stage, so_far, language) for stage in stages)
     blocks = [f'<ol class="tl-stages">{items}</ol>', _tuning(so_far, language)]
     blocks += [figures.message("info", notice(event, language)) for event in so_far.notices]

@@ -43,7 +43,7 @@ class ResultsStep:
         report = self._work.report(str(memory.get("run", "")))
         if report is None:
             return figures.message("info", say(language, "use.not_yet")), "", gr.update(visible=False), ""
-        scores, images = report.evaluation, self._work.images(str(memory.get("set", "")))
+        scores, images = report.evaluation, self._work.images_of(str(memory.get("run", "")))
         pictures = _mistakes(scores, images, language) if images is not None else []
         note = figures.message("good", say(language, "results.no_mistakes"))
         if scores.mistakes:

@@ -53,6 +53,12 @@ CSS = """
 .tl-mirror figure { margin: 0; }
 .tl-mirror img { max-height: 110px; border-radius: 6px; display: block; }
 .tl-mirror img.flipped { transform: scaleX(-1); }
+.tl-frames { list-style: none; padding: 0; margin: .5rem 0; }
+.tl-frames li { margin-bottom: .8rem; }
+.tl-frames div { display: grid; grid-template-columns: repeat(3, minmax(0, 160px)); gap: .6rem; }
+.tl-frames figure { margin: 0; min-width: 0; }
+.tl-frames img { width: 100%; height: auto; border-radius: 6px; display: block; }
+.tl-frames figcaption { font-size: .8rem; overflow-wrap: anywhere; }
 .tl-curve { width: 100%; height: 4rem; border: 1px solid var(--border-color-primary); border-radius: 6px; }
 .tl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; vector-effect: non-scaling-stroke; }
 .tl-stages { list-style: none; padding: 0; margin: .5rem 0; }
@@ -90,6 +96,34 @@ CSS = """
 .tl-table td { white-space: nowrap; }
 .tl-skipped summary { cursor: pointer; padding: .3rem 0; }
 .tl-skipped ul { max-height: 16rem; overflow: auto; overflow-wrap: anywhere; }
+.tl-cards { list-style: none; padding: 0; margin: .6rem 0; display: grid; gap: .7rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); align-items: start; }
+.tl-cards > li { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .6rem .7rem;
+  background: var(--background-fill-secondary); display: flex; flex-direction: column; gap: .45rem; min-width: 0; }
+.tl-card-head { display: flex; justify-content: space-between; gap: .6rem; align-items: baseline; }
+.tl-cards img { width: 100%; height: auto; border-radius: 6px; max-width: 320px; }
+.tl-cards details > * { margin: .35rem 0; }
+.tl-field { display: inline-flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+.tl-field input, .tl-field select { max-width: 14rem; min-width: 0; color: var(--body-text-color); padding: .3rem .5rem;
+  background: var(--input-background-fill); border: 1px solid var(--input-border-color); border-radius: 6px; }
+.tl-row { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: .5rem; }
+.tl-row:empty { display: none; }
+.tl-pick { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem; margin: .6rem 0; }
+.tl-ticks { display: grid; gap: .4rem; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); max-height: 30rem;
+  overflow-y: auto; }
+.tl-tick { position: relative; cursor: pointer; aspect-ratio: 1; }
+.tl-tick img { width: 100%; height: 100%; object-fit: cover; border-radius: 6px; }
+.tl-tick input { position: absolute; top: 5px; left: 5px; width: 20px; height: 20px;
+  accent-color: var(--color-accent); }
+.tl-tick:has(input:checked) img { outline: 3px solid var(--color-accent); opacity: .65; }
+.tl-tick:has(input:focus-visible) img { outline: 3px solid var(--color-accent); }
+.tl-cases { list-style: none; padding: 0; margin: .6rem 0 0; display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
+#to-train { position: sticky; bottom: .5rem; z-index: 5; }
+.tl-cases .tl-frames { display: flex; flex-wrap: wrap; gap: .6rem; }
+.tl-cases figure { margin: 0; max-width: 160px; }
+.tl-cases figure img { max-width: 100%; height: 110px; object-fit: contain; border-radius: 6px; }
+.tl-cases figcaption { font-size: .8rem; overflow-wrap: anywhere; }
 @media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }
 @media (max-width: 480px) { .tl-headline { font-size: 1.5rem; }
   .tl-table th:nth-child(5), .tl-table td:nth-child(5) { display: none; }

@@ -11,7 +11,7 @@ from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
 from tl_ui import figures, panel
-from tl_ui.choices import Choices, mirror, wishes
+from tl_ui.choices import Choices, frames, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
 from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
@@ -38,7 +38,7 @@ class TrainStep:
         self.back = gr.Button(t("nav.back"), elem_id="back-to-data")
         self.outputs = [progress, start, stop, go_on, self.to_next, how, self.estimated, self.choices.effort]
         self.asked = [memory, *self.choices.inputs]
-        self.told = [self.estimated, self.choices.mirror]
+        self.told = [self.estimated, self.choices.mirror, self.choices.frames]
 
         begun = start.click(self.begin, self.asked, memory, **PRIVATE)
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
@@ -49,22 +49,23 @@ class TrainStep:
         changes = [component.change for component in self.choices.inputs]
         gr.on(changes, self.estimate, self.asked, self.told, **PRIVATE, trigger_mode="always_last")
 
-    def estimate(self, request: gr.Request, memory: Memory, *values: Any) -> tuple[str, str]:
-        """What Start would do now, why so, and what it would cost; and what mirroring does to a picture."""
-        language, images = language_of(request), self._work.images(str(memory.get("set", "")))
+    def estimate(self, request: gr.Request, memory: Memory, *values: Any) -> tuple[str, str, str]:
+        """What Start would do now, why so, and what it would cost; and what mirroring and framing do to pictures."""
+        language, images = language_of(request), self._work.sets.images(str(memory.get("set", "")))
         if images is None:
-            return "", ""
+            return "", "", ""
         try:
             plan, row = self._work.plan(images, wishes(values)[0])
         except TLError as error:
-            return error_sentence(language, error), ""
+            return error_sentence(language, error), "", ""
         seconds = duration(language, plan.seconds or 0)
         why = " ".join(say(language, f"reason.{reason.code}", **reason.values) for reason in plan.reasons)
         shown = mirror(
             self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
-        return f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}", shown
+        told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
+        return told, shown, frames(images, row, language)
 
     @speaks
     def begin(self, request: gr.Request, memory: Memory, *values: Any) -> Memory:

@@ -7,7 +7,6 @@ whoever does not hold it finds nothing.
 import contextlib
 import json
 import logging
-import os
 import shutil
 import threading
 import time
@@ -19,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tl_core.bundle.files import to_zip
-from tl_core.data.imageset import FILE, RGB, ImageSet
-from tl_core.data.intake import decode_files, prepare
+from tl_core.data.imageset import RGB, ImageSet
+from tl_core.data.intake import decode_files
 from tl_core.data.pixels import PixelStore
-from tl_core.errors import TLError, plain
+from tl_core.data.understand import load, ready
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.events import LAST, Event, Failed
-from tl_core.jobs.runs import STOP, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.events import Event
+from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
+from tl_ui.sets import Sets
 
 if TYPE_CHECKING:
     from tl_core.bundle.predictor import Prediction, Predictor
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
 
-SET, NAME = "set", "name.txt"
 _THUMB_SIDE = 160
 log = logging.getLogger("transfer_lab.page")
 
@@ -58,72 +57,7 @@ class Workspace:
         self.settings = settings
         self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
         self._lock = threading.Lock()
-        self._reading: set[Path] = set()
-
-    # reading an upload
-
-    def take(self, upload: Path, name: str) -> str:
-        """Start reading `upload` in the background; gives the key of the new set."""
-        key = new_key()
-        folder = self._folder(self.settings.sets_dir, key)
-        folder.mkdir(parents=True)
-        own = folder / "upload"
-        # Not moved: two people who upload the same file share one upload of Gradio's.
-        try:
-            os.link(upload, own)
-        except OSError:
-            shutil.copyfile(upload, own)
-        (folder / NAME).write_text(plain(name), encoding="utf-8")
-        self._reading.add(folder)
-        threading.Thread(target=self._read, args=(folder, own, name), name="reading", daemon=True).start()
-        return key
-
-    def _read(self, folder: Path, upload: Path, name: str) -> None:
-        events, stop = EventLog(folder), folder / STOP
-        try:
-            for event in prepare(upload, folder / SET, self.settings, name=name, should_stop=stop.exists):
-                events.append(event)
-        except TLError as error:
-            events.append(Failed.of(error))
-        except Exception:
-            log.exception("reading %s failed", folder.name)
-            events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
-        finally:
-            upload.unlink(missing_ok=True)
-            if stop.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-            self._reading.discard(folder)
-
-    def cancel_reading(self, key: str) -> None:
-        folder = self._find(self.settings.sets_dir, key)
-        if folder is not None and not (folder / SET / FILE).exists():
-            (folder / STOP).touch()
-
-    def set_name(self, key: str) -> str | None:
-        """What the upload behind `key` was called; None when there is no such set."""
-        folder = self._find(self.settings.sets_dir, key)
-        with contextlib.suppress(OSError):
-            return None if folder is None else (folder / NAME).read_text(encoding="utf-8")
-        return None
-
-    def reading_lost(self, key: str) -> bool:
-        """Whether the reading behind `key` neither ended nor goes on: the program was restarted in the middle."""
-        folder = self._find(self.settings.sets_dir, key)
-        if folder is None or folder in self._reading:
-            return False
-        events = EventLog(folder).new()
-        return not events or not isinstance(events[-1], LAST)
-
-    def set_log(self, key: str) -> EventLog | None:
-        folder = self._find(self.settings.sets_dir, key)
-        return None if folder is None else EventLog(folder)
-
-    def images(self, key: str) -> ImageSet | None:
-        """The prepared set behind `key`, if it is there."""
-        folder = self._find(self.settings.sets_dir, key)
-        with contextlib.suppress(OSError, ValueError):
-            return None if folder is None else ImageSet.load(folder / SET)
-        return None
+        self.sets = Sets(settings)
 
     # training
 
@@ -133,14 +67,24 @@ class Workspace:
         return made, find(made.backbone)
 
     def start(self, set_key: str, wishes: Wishes, device: str = "auto") -> str | None:
-        """Queue a run on the set; gives the run's key, or None when the set is gone."""
-        images = self.images(set_key)
+        """Queue a run on the set; gives the run's key, or None when the set is gone. Raises IntakeError."""
+        images = self.sets.images(set_key)
         if images is None:
             return None
         key = new_key()
-        made, _ = self.plan(images, wishes)
-        RunFolder.create(self.settings, key, Request(str(images.folder), made, device))
+        made, _ = self.plan(ready(images, self.settings), wishes)
+        request = Request(str(images.folder), made, device, self.sets.edits(set_key))
+        RunFolder.create(self.settings, key, request)
         return key
+
+    def images_of(self, key: str) -> ImageSet | None:
+        """The pictures that the run behind `key` was made from, as they were understood then."""
+        run = self.run(key)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if run is not None:
+                request = run.request()
+                return load(Path(request.set_folder), request.edits)
+        return None
 
     def go_on(self, key: str) -> bool:
         """Queue a run that was stopped again; False when it is gone."""
@@ -263,18 +207,6 @@ def thumbnail(pixels: RGB) -> RGB:
     blocks = pixels[:height, :width].reshape(height // step, step, width // step, step, 3)
     small: RGB = blocks.mean(axis=(1, 3)).astype(np.uint8)
     return small
-
-
-def sample_pictures(images: ImageSet, most: int = 24) -> list[tuple[RGB, str]]:
-    """Some pictures of every class with the class's name, evenly: at most `most` unless there are more classes."""
-    store = PixelStore(images)
-    each = max(1, most // len(images.class_names))
-    chosen: dict[int, list[int]] = {}
-    for i, picture in enumerate(images.pictures):
-        if len(chosen.setdefault(picture.label, [])) < each:
-            chosen[picture.label].append(i)
-    indices = [i for label in sorted(chosen) for i in chosen[label]][: 2 * most]
-    return [(thumbnail(store[i]), images.class_names[images.pictures[i].label]) for i in indices]
 
 
 def follow_events(log_file: EventLog, seen: list[Event]) -> bool:

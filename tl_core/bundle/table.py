@@ -1,18 +1,20 @@
-"""Predictions as a CSV file that spreadsheets open without running anything in it."""
+"""CSV files that spreadsheets open without running anything in them: predictions, and other lists for people."""
 
 import csv
 import unicodedata
 from collections.abc import Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
-from tl_core.bundle.predictor import Prediction
+if TYPE_CHECKING:  # lists are written without torch
+    from tl_core.bundle.predictor import Prediction
 
 # What makes Excel or LibreOffice read a cell as a formula, full-width forms included
 # (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = tuple("=+-@\t\r\n")
 
 
-def predictions_csv(rows: Sequence[tuple[str, Prediction | str]], class_names: Sequence[str]) -> str:
+def predictions_csv(rows: "Sequence[tuple[str, Prediction | str]]", class_names: Sequence[str]) -> str:
     """One line a file, in the order given: its class, the confidence, every class's share; or why it could not be read.
 
     UTF-8 with a byte-order mark at the front, which Excel needs.
@@ -29,6 +31,14 @@ def predictions_csv(rows: Sequence[tuple[str, Prediction | str]], class_names: S
         share = dict(result.ranking)
         numbers = [round(share[name], 4) if name in share else "" for name in class_names]
         writer.writerow([text_cell(file), text_cell(result.label), round(result.confidence, 4), "", *numbers])
+    return "\ufeff" + out.getvalue()
+
+
+def table_csv(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text under `headers`; UTF-8 with a byte-order mark, as above."""
+    out = StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerows([[text_cell(cell) for cell in row] for row in (headers, *rows)])
     return "\ufeff" + out.getvalue()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tl_core import wording
 from tl_core.cli import train as train_command
-from tl_core.cli.reading import describe, prepared, summary
+from tl_core.cli.reading import add_way, describe, oddities, prepared, summary
 from tl_core.cli.terminal import print_json
 from tl_core.errors import OptionError, TLError
 from tl_core.settings import Settings
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="say what a zip or folder of pictures is understood as")
-    inspect.add_argument("data", type=Path, metavar="DATA", help="a zip or folder with one folder of pictures a class")
+    inspect.add_argument("data", type=Path, metavar="DATA", help="a zip, tar or folder of pictures, or hf://user/name")
+    add_way(inspect)
     inspect.set_defaults(run=_inspect)
 
     train = commands.add_parser("train", help="train a model and save it as a bundle")
@@ -74,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _inspect(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="tl-inspect-") as scratch:
-        images = prepared(args.data, Path(scratch, "set"), lambda: False)
-        describe(images)
+        understood = prepared(args.data, Path(scratch, "set"), lambda: False, way=args.classes_from)
+        describe(understood)
         if args.json:
-            print_json(summary(images) | {"remarks": [wording.remark(found) for found in images.remarks]})
+            print_json(summary(understood.images) | oddities(understood))
 
 
 def _predict(args: argparse.Namespace) -> int:

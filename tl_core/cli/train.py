@@ -11,18 +11,21 @@ from typing import Any
 
 from tl_core import wording
 from tl_core.bundle.files import MANIFEST
-from tl_core.cli.reading import describe, prepared, summary
+from tl_core.cli.reading import add_way, describe, prepared, summary, to_train_on
 from tl_core.cli.terminal import print_json, show, stop_flag
+from tl_core.data.edits import Edit, from_record, to_record
 from tl_core.data.imageset import ImageSet
+from tl_core.data.understand import load
 from tl_core.errors import OptionError, TLError, refuse_foreign
 from tl_core.events import Failed, Finished, to_line
 from tl_core.models.catalogue import find
 from tl_core.settings import Settings
+from tl_core.training.framing import FRAMINGS
 from tl_core.training.plan import Effort, Facts, Machine, Plan, Wishes, make_plan
 
 # What belongs to this machine, not to the command that a rented one is sent.
 _LOCAL_OPTIONS = ("data", "out", "resume", "on", "flavor", "job_timeout", "json", "events", "run", "device")
-_PLAN, _SET = "plan.json", "set"
+_PLAN, _SET, _EDITS = "plan.json", "set", "edits.json"
 _DEFAULTS = {field.name: field.default for field in fields(Wishes)} | {"effort": None}
 _PLANNED = tuple(_DEFAULTS)
 _AS_BEGUN = "a run goes on here and as it was begun: leave this out, or begin another with --out"
@@ -30,7 +33,10 @@ _AS_BEGUN = "a run goes on here and as it was begun: leave this out, or begin an
 
 def add_options(train: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    train.add_argument("data", type=Path, nargs="?", metavar="DATA", help="a zip or folder, one folder a class")
+    train.add_argument(
+        "data", type=Path, nargs="?", metavar="DATA", help="a zip, tar or folder of pictures, or hf://user/name"
+    )
+    add_way(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="where the result goes")
     train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, however it ended")
     train.add_argument("--effort", choices=["quick", "balanced", "best"], help="how long to try (default: quick)")
@@ -46,6 +52,9 @@ def add_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--epochs", type=int, metavar="N", help="rounds of fine-tuning")
     train.add_argument("--image-size", type=int, metavar="PX", help="pixels a side that the network sees")
     train.add_argument("--schedule", default="auto", choices=["auto", "cosine", "one-cycle"], help="learning rate")
+    train.add_argument(
+        "--framing", default="auto", choices=["auto", *FRAMINGS], help="how pictures that are not square become so"
+    )
     for name, meaning in (
         ("balance", "whether rare classes count for more"),
         ("flips", "whether mirrored pictures show the same class"),
@@ -139,7 +148,7 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
     if args.resume is not None:
         try:
             record = json.loads((args.out / _PLAN).read_text(encoding="utf-8"))
-            plan, images = Plan.from_dict(record), ImageSet.load(args.out / _SET)
+            plan, images = Plan.from_dict(record), load(args.out / _SET, _edits(args.out))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OptionError(
                 option="--resume", found=f"“{args.out}”", needed="a folder that `train --out` made is needed"
@@ -148,18 +157,26 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
             dismiss(args.device)
             return done
     else:
-        images = prepared(args.data, args.out / _SET, should_stop, as_lines=args.events)
+        understood = prepared(args.data, args.out / _SET, should_stop, way=args.classes_from, as_lines=args.events)
+        if not args.events:
+            describe(understood)
+        images = to_train_on(understood)
         plan = _plan(args, images, settings)
         start_afresh(args.out)
+        (args.out / _EDITS).write_text(json.dumps(to_record(understood.edits)), encoding="utf-8")
         (args.out / _PLAN).write_text(json.dumps(plan.to_dict()), encoding="utf-8")
     if not args.events:
-        describe(images)
         print(" ".join(wording.reason(reason.code, reason.values) for reason in plan.reasons))
     events = train(images, args.out, plan=plan, settings=settings, device=args.device, should_stop=should_stop)
     last = show(events, as_lines=args.events)
     leave()
     assert isinstance(last, Finished)
     return last
+
+
+def _edits(out: Path) -> tuple[Edit, ...]:
+    """What was chosen about the set of the run in `out`."""
+    return from_record(json.loads((out / _EDITS).read_text(encoding="utf-8")))
 
 
 def _plan(args: argparse.Namespace, images: ImageSet, settings: Settings) -> Any:
@@ -212,7 +229,7 @@ def _tell(args: argparse.Namespace, finished: Finished) -> None:
     if not args.json:
         return
     told = ("accuracy", "interval", "majority", "tested")
-    about = summary(ImageSet.load(args.out / _SET)) if (args.out / _SET).is_dir() else {}
+    about = summary(load(args.out / _SET, _edits(args.out))) if (args.out / _SET).is_dir() else {}
     print_json(
         {
             **about,

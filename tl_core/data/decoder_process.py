@@ -6,7 +6,7 @@ Address space, written bytes and open files are limited, the environment holds n
 this process, its parent only sees the line that is missing and starts another child behind it.
 """
 
-import base64
+import contextlib
 import errno
 import hashlib
 import json
@@ -17,20 +17,25 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from PIL import Image
-
-from tl_core.data.archive import Member, Source, UnreadableEntryError
-from tl_core.data.decode import PictureProblemError, decode
-from tl_core.data.imageset import RGB
-from tl_core.data.layout import Place, interpret, looks_like_picture
-from tl_core.data.quality import THUMB_SIDE
+from tl_core.data.archive import Source, Upload
+from tl_core.data.decode import PictureProblemError, decode, thumbnail
+from tl_core.data.imageset import RGB, THUMB_SIDE
+from tl_core.data.labelling import Labelling, labellings
+from tl_core.data.layout import Place, looks_like_picture
+from tl_core.data.listing import Member, UnreadableEntryError
+from tl_core.data.tables import Table, parse, worth_reading
 from tl_core.errors import IntakeError, TooLargeError
 from tl_core.settings import Settings
 
 OUT_OF_MEMORY = 70  # exit status
+THUMB_BYTES = 3 * THUMB_SIDE**2
+TOGETHER, TOGETHER_BYTES = 8, 1_000_000  # files that one task decodes: small ones are not worth one each
+MOST_AHEAD = 100_000_000  # bytes of files that wait for a thread
+FLAT = 6  # grey levels between the darkest and the lightest place of a picture with nothing on it
 
 
 def main() -> None:
@@ -46,8 +51,10 @@ def main() -> None:
     ):
         resource.setrlimit(limit, (value, value))
     try:
-        with Source(Path(job["source"]), job["name"], settings) as source:
-            _run(source, job, settings)
+        with contextlib.ExitStack() as opened:
+            uploads = [Upload.from_json(record) for record in job["uploads"]]
+            sources = [opened.enter_context(Source(upload, settings, _alive)) for upload in uploads]
+            _run(sources, job, settings)
     except IntakeError as error:
         _say(error=type(error).__name__, values=error.values)
     except OSError as error:
@@ -58,70 +65,166 @@ def main() -> None:
         os._exit(OUT_OF_MEMORY)
 
 
-def _run(source: Source, job: dict[str, Any], settings: Settings) -> None:
-    """Read the job's share of the pictures: from `start` to before `until`."""
-    listing = source.listing
-    places = interpret([member.name for member in listing.members])
-    if job["loose"]:
-        places = dict.fromkeys(places, Place("", ""))
-    members = [member for member in listing.members if isinstance(places[member.name], Place)]
-    skipped = listing.skipped + [(name, place) for name, place in places.items() if isinstance(place, str)]
-    count = sum(looks_like_picture(member.name) for member in members)
+@dataclass(frozen=True)
+class _File:
+    """A file of one of the uploads, under the name by which it is known among all of them."""
+
+    name: str
+    source: Source
+    member: Member
+
+    def read(self) -> bytes:
+        return self.source.read(self.member)
+
+
+def _run(sources: list[Source], job: dict[str, Any], settings: Settings) -> None:
+    """Say what there is, then read the job's share of the pictures: from `start` to before `until`."""
+    prefixes = [f"{source.name}/" if len(sources) > 1 else "" for source in sources]
+    listed = [[_File(p + m.name, s, m) for m in s.listing.members] for p, s in zip(prefixes, sources, strict=True)]
+    skipped = [(p + name, why) for p, s in zip(prefixes, sources, strict=True) for name, why in s.listing.skipped]
+    files = [file for of_source in listed for file in of_source]
+    if not job["loose"]:
+        ways = _ways(sources, listed, files, settings)
+        files = [file for file in files if any(isinstance(way.places.get(file.name), Place) for way in ways)]
+    count = sum(looks_like_picture(file.name) for file in files)
     if count > settings.max_pictures:
-        limit = f"{settings.max_pictures:,}"
-        raise TooLargeError(found=f"{count:,}", unit="pictures", name=source.name, limit=limit)
-    _say(total=len(members), skipped=skipped, ignored=listing.ignored)
-    mine = range(job["start"], min(job["until"], len(members)))
-    with Path(job["pixels"]).open("r+b" if job["offset"] else "wb") as out:
-        out.seek(job["offset"])
-        out.truncate()
-        for number, result in _decoded(source, members, mine, job["threads"], set(job["blamed"]), settings):
-            place = places[members[number].name]
-            assert isinstance(place, Place)
-            row = {"n": number, "name": members[number].name, "label": place.label, "part": place.part}
-            if isinstance(result, str):
-                _say(**row, skip=result)
-                continue
-            pixels, thumb, digest = result
-            out.write(pixels.data)
+        limit, name = f"{settings.max_pictures:,}", sources[0].name
+        raise TooLargeError(found=f"{count:,}", unit="pictures", name=name, limit=limit)
+    told = [] if job["loose"] or job["start"] else [_told(way, files) for way in ways]
+    ignored = sum(source.listing.ignored for source in sources)
+    _say(total=len(files), skipped=skipped, ignored=ignored, ways=told)
+    _decode_all(files, job, settings)
+
+
+def _ways(
+    sources: list[Source], listed: list[list[_File]], files: list[_File], settings: Settings
+) -> tuple[Labelling, ...]:
+    """The ways to read the classes; a table that is understood is none of the pictures."""
+    tables: dict[str, Table] = {}
+    worth = set(worth_reading((file.name, file.member.size) for file in files))
+    for file in files:
+        if file.name in worth:
+            with contextlib.suppress(UnreadableEntryError):
+                if (table := parse(file.name, file.read(), most_rows=settings.max_entries + 1)) is not None:
+                    tables[file.name] = table
+    uploads = [(source.name, [f.name for f in of]) for source, of in zip(sources, listed, strict=True)]
+    return labellings(uploads, tables, most_classes=settings.max_classes)
+
+
+def _told(way: Labelling, files: list[_File]) -> dict[str, Any]:
+    """A way for the parent: the place or reason of each of the files to read, and the reasons of the others."""
+    mine = {file.name for file in files}
+    places = [way.places.get(file.name, "no_class_folder") for file in files]
+    return {
+        "id": way.id,
+        "kind": "columns" if way.one_hot else way.kind,
+        "values": dict(way.values),
+        "guess": way.guess,
+        "places": [[place.label, place.part] if isinstance(place, Place) else place for place in places],
+        "skipped": [[name, place] for name, place in way.places.items() if isinstance(place, str) and name not in mine],
+    }
+
+
+def _decode_all(files: list[_File], job: dict[str, Any], settings: Settings) -> None:
+    """Decode the job's share; pixels and thumbnails go to their files, then one line a picture to the parent."""
+    mine = range(job["start"], min(job["until"], len(files)))
+    mode = "r+b" if job["stored"] else "wb"
+    with Path(job["pixels"]).open(mode) as out, Path(job["thumbs"]).open(mode) as small:
+        for file, at in ((out, job["offset"]), (small, job["stored"] * THUMB_BYTES)):
+            file.seek(at)
+            file.truncate()
+        for batch in _decoded(files, mine, job["threads"], set(job["blamed"]), settings):
+            for _, result in batch:
+                if isinstance(result, _Read):
+                    out.write(result.pixels.data)
+                    small.write(result.thumb)
             out.flush()
-            _say(**row, height=pixels.shape[0], width=pixels.shape[1], thumb=thumb, hash=digest)
+            small.flush()
+            sys.stdout.writelines(json.dumps(_line(files[n], n, result)) + "\n" for n, result in batch)
+            sys.stdout.flush()
 
 
-Result = str | tuple[RGB, str, str]  # pixels, thumbnail in base64, digest of the file; or the reason why not
+@dataclass(frozen=True)
+class _Read:
+    """A decoded picture: (H, W, 3) pixels, 16 x 16 RGB bytes, and the digest of its file."""
+
+    pixels: RGB
+    thumb: bytes
+    digest: str
+    traits: tuple[str, ...]
 
 
-def _decoded(
-    source: Source, members: list[Member], numbers: range, threads: int, blamed: set[int], settings: Settings
-) -> Iterator[tuple[int, Result]]:
-    """(number, pixels and thumbnail | reason) in order, a few pictures ahead in threads."""
+def _line(file: _File, number: int, result: _Read | str) -> dict[str, Any]:
+    line: dict[str, Any] = {"n": number, "name": file.name}
+    if isinstance(result, str):
+        return line | {"skip": result}
+    height, width = result.pixels.shape[:2]
+    return line | {"height": height, "width": width, "digest": result.digest, "traits": result.traits}
 
-    def one(member: Member) -> Result:
-        try:
-            data = source.read(member)
-            pixels = decode(data, settings)
-        except (PictureProblemError, UnreadableEntryError) as error:
-            return str(error.args[0])
-        except MemoryError:
-            # Too much at once, or too much for one: the parent tries it alone in a fresh child and then knows.
-            os._exit(OUT_OF_MEMORY)
-        except Exception:  # no decoder's surprise may cost more than its picture; this process is there for that
-            return "damaged"
-        small = Image.fromarray(pixels).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
-        return pixels, base64.b64encode(small.tobytes()).decode(), hashlib.blake2b(data, digest_size=16).hexdigest()
+
+Batch = list[tuple[int, _Read | str]]
+
+
+def _decoded(files: list[_File], numbers: range, threads: int, blamed: set[int], settings: Settings) -> Iterator[Batch]:
+    """(number, picture | reason) in order, a few at a time. Files are read here, one after the other as they lie in the
+    upload, and decoded ahead in threads; with one thread singly, so that whatever kills this process is known."""
+
+    def decode_some(batch: list[tuple[int, bytes | str]]) -> Batch:
+        return [(n, data if isinstance(data, str) else _one(data, settings)) for n, data in batch]
 
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[tuple[int, Future[Result] | None]] = deque()
-        for number in numbers:
-            ahead.append((number, None if number in blamed else pool.submit(one, members[number])))
-            if len(ahead) > 4 * threads:  # enough that no thread waits while the pixels are written
-                yield _settle(*ahead.popleft())
+        ahead: deque[tuple[int, Future[Batch]]] = deque()  # with the bytes of their files
+        for batch in _batches(files, numbers, 1 if threads == 1 else TOGETHER):
+            size = sum(files[n].member.size for n in batch)
+            # Enough that no thread waits while the pixels are written, but never many large files at once.
+            while ahead and (len(ahead) > 2 * threads or sum(held for held, _ in ahead) + size > MOST_AHEAD):
+                yield ahead.popleft()[1].result()
+            read = [(n, "crashed" if n in blamed else _bytes(files[n])) for n in batch]
+            ahead.append((size, pool.submit(decode_some, read)))
         while ahead:
-            yield _settle(*ahead.popleft())
+            yield ahead.popleft()[1].result()
 
 
-def _settle(number: int, future: Future[Result] | None) -> tuple[int, Result]:
-    return number, "crashed" if future is None else future.result()
+def _batches(files: list[_File], numbers: range, most: int) -> Iterator[list[int]]:
+    """`numbers` in runs of at most `most`, shorter where the files are large."""
+    batch: list[int] = []
+    size = 0
+    for n in numbers:
+        if batch and (len(batch) == most or size + files[n].member.size > TOGETHER_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(n)
+        size += files[n].member.size
+    if batch:
+        yield batch
+
+
+def _bytes(file: _File) -> bytes | str:
+    try:
+        return file.read()
+    except UnreadableEntryError as error:
+        return str(error.args[0])
+
+
+def _one(data: bytes, settings: Settings) -> _Read | str:
+    try:
+        decoded = decode(data, settings)
+    except PictureProblemError as error:
+        return str(error.args[0])
+    except MemoryError:
+        # Too much at once, or too much for one: the parent tries it alone in a fresh child and then knows.
+        os._exit(OUT_OF_MEMORY)
+    except Exception:  # no decoder's surprise may cost more than its picture; this process is there for that
+        return "damaged"
+    small = thumbnail(decoded.pixels, THUMB_SIDE)
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    bounds = cast("tuple[tuple[int, int], ...]", small.getextrema())
+    flat = ("one_colour",) if max(high - low for low, high in bounds) <= FLAT else ()
+    return _Read(decoded.pixels, small.tobytes(), digest, (*decoded.traits, *flat))
+
+
+def _alive(seen: int) -> None:
+    _say(listed=seen)
 
 
 def _say(**line: Any) -> None:

@@ -1,10 +1,9 @@
-"""Turns an upload into a prepared `ImageSet` by driving the limited child that does the opening and decoding.
+"""Turns uploads into a saved `Reading` by driving the limited child that does the opening and decoding.
 
 The child may die of any file: its lines come in order, so the file that killed it is known, named and left out, and a
 fresh child goes on behind it. Nothing stays in the folder when the upload is refused.
 """
 
-import base64
 import contextlib
 import json
 import os
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from tl_core import errors
-from tl_core.data.imageset import FILE, PIXELS, RGB, ImageSet, Picture, Remark, Skipped
-from tl_core.data.layout import PARTS, Part, looks_like_picture, merge_labels, natural_order
-from tl_core.data.quality import THUMB_SIDE, copy_groups, remarks
+from tl_core.data.archive import Upload
+from tl_core.data.imageset import FILE, PIXELS, RGB, THUMBS, Classes, Reading, Skipped, Stored
+from tl_core.data.layout import PARTS, Part, looks_like_picture
+from tl_core.data.understand import understand
 from tl_core.errors import IntakeError, plain
 from tl_core.events import Event, PicturesReady, Progress
 from tl_core.settings import Settings, scrubbed_environment
@@ -35,32 +35,63 @@ _MAX_THREADS = 4  # they share the child's memory limit
 
 
 @dataclass
-class _Reading:
+class _SoFar:
     """What the children have said so far."""
 
     total: int = 0
     listed: bool = False
     ignored: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    ways: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
-    offset: int = 0  # bytes of pixels that belong to `rows`
+    stored: int = 0  # of `rows` could be read
+    offset: int = 0  # bytes of pixels that belong to them
     next: int = 0  # the picture the next line will be about
     complete: bool = False
 
 
 def prepare(
-    source: Path,
+    source: Path | Sequence[Upload],
     folder: Path,
     settings: Settings,
     *,
     name: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Read `source` (zip or folder) into `folder`, yielding progress and `PicturesReady` last.
+    """Read `source` (a zip, tar or folder; or several uploads) into `folder`, yielding progress and `PicturesReady`
+    last. `understand.load(folder)` is then the set.
 
-    `name` is what the person called the upload. Stops without an event when `should_stop` says so. Raises IntakeError.
+    `name` is what the person called all of it. Stops without an event when `should_stop` says so. Raises IntakeError.
     """
-    name = plain(name or source.name)
+    uploads = (Upload(plain(name or source.name), source),) if isinstance(source, Path) else tuple(source)
+    name = plain(name or ", ".join(upload.name for upload in uploads))
+    for upload in uploads:
+        if upload.path is not None:
+            _check_place(upload.path, folder)
+    errors.refuse_foreign(folder, FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    finished = False
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < settings.free_disk_reserve:
+            raise errors.DiskFullError(free=f"{free / 1e9:.1f} GB")
+        so_far = _SoFar()
+        yield from _read(uploads, folder, settings, so_far, should_stop, name=name)
+        if not so_far.complete or should_stop():
+            return
+        reading = _reading(so_far, folder, name, settings)
+        images = understand(reading)
+        reading.save()
+        finished = True
+        yield PicturesReady(str(folder), len(images.pictures), len(images.class_names), len(images.skipped))
+    finally:
+        if not finished:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_place(source: Path, folder: Path) -> None:
+    """Raises OptionError unless `source` can be read and `folder` is beside it."""
     if not source.exists():
         raise errors.OptionError(
             option="DATA", found=f"no file or folder “{source}”", needed="a zip or a folder is needed"
@@ -71,43 +102,19 @@ def prepare(
     if inside:
         found = f"“{folder.name}”, which is inside or around the pictures"
         raise errors.OptionError(option="--out", found=found, needed="choose a folder beside them")
-    errors.refuse_foreign(folder, FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    finished = False
-    try:
-        free = shutil.disk_usage(folder).free
-        if free < settings.free_disk_reserve:
-            raise errors.DiskFullError(free=f"{free / 1e9:.1f} GB")
-        reading = _Reading()
-        yield from _read(source, folder, settings, reading, should_stop, name=name)
-        if not reading.complete:
-            return
-        made = _understand(reading, folder, name, settings)
-        made.save()
-        finished = True
-        yield PicturesReady(str(folder), len(made.pictures), len(made.class_names), len(made.skipped))
-    finally:
-        if not finished:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def decode_files(files: list[Path], settings: Settings) -> list[RGB | str]:
     """Each file as (H, W, 3) uint8 RGB, decoded in the limited child, or the code of the reason why not."""
     scratch = settings.data_dir / "scratch" / os.urandom(8).hex()
-    uploads = scratch / "files"
-    uploads.mkdir(parents=True)
+    scratch.mkdir(parents=True)
     try:
-        for number, file in enumerate(files):
-            # Under plain numbers, so that no name matters; hard links, or copies from another disk.
-            own = uploads / f"{number:06}"
-            try:
-                os.link(file.resolve(), own)
-            except OSError:
-                shutil.copyfile(file, own)
-        reading = _Reading()
-        with contextlib.suppress(errors.IntakeCrashedError):  # what was read until then counts
-            for _ in _read(uploads, scratch, settings, reading, lambda: False, loose=True):
+        # Under plain numbers, so that no name matters.
+        upload = Upload("", files=tuple((f"{number:06}", file.resolve()) for number, file in enumerate(files)))
+        reading = _SoFar()
+        # What was read until then counts.
+        with contextlib.suppress(errors.IntakeCrashedError, errors.TooSlowError):
+            for _ in _read((upload,), scratch, settings, reading, lambda: False, loose=True):
                 pass
         results: list[RGB | str] = ["crashed"] * len(files)
         for name, reason in reading.skipped:
@@ -126,10 +133,10 @@ def decode_files(files: list[Path], settings: Settings) -> list[RGB | str]:
 
 
 def _read(
-    source: Path,
+    uploads: Sequence[Upload],
     folder: Path,
     settings: Settings,
-    reading: _Reading,
+    reading: _SoFar,
     should_stop: Callable[[], bool],
     *,
     name: str = "",
@@ -138,26 +145,23 @@ def _read(
     """Fill `reading` with as many children as it takes."""
     most = min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     job: dict[str, Any] = {
-        "source": str(source.resolve()),
-        "name": name,
+        "uploads": [upload.to_json() for upload in uploads],
         "settings": settings.to_json(),
         "pixels": str(folder.resolve() / PIXELS),
+        "thumbs": str(folder.resolve() / THUMBS),
         "loose": loose,
         "blamed": [],
     }
-    started, reported, deaths, alone = time.monotonic(), 0.0, 0, False
+    clock, deaths, alone = _Clock(name, settings), 0, False
     while deaths < _MAX_DEATHS:
         until = reading.next + 2 * most if alone else settings.max_entries
-        job |= {"offset": reading.offset, "start": reading.next, "until": until, "threads": 1 if alone else most}
+        job |= {"offset": reading.offset, "stored": reading.stored, "start": reading.next, "until": until}
+        job["threads"] = 1 if alone else most
         for line in _child_lines(job, settings, should_stop):
             _take(line, reading)
             if reading.complete:
                 break  # and not wait for the child to tidy up
-            now = time.monotonic()
-            if now - reported > _REPORT_EVERY and reading.total:
-                reported = now
-                left = (now - started) / max(reading.next, 1) * (reading.total - reading.next)
-                yield Progress("reading", reading.next, reading.total, left if reading.next else None)
+            yield from clock.told(reading)
         if should_stop():
             return
         if reading.complete:
@@ -176,17 +180,39 @@ def _read(
     raise errors.IntakeCrashedError(name=name)
 
 
-def _take(line: dict[str, Any], reading: _Reading) -> None:
+class _Clock:
+    """How long a reading takes, told now and then, and when it is too long."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._name, self._most = name, settings.max_reading_seconds
+        self._started, self._reported = time.monotonic(), 0.0
+
+    def told(self, reading: _SoFar) -> Iterator[Event]:
+        """The progress, if it is time to tell it. Raises TooSlowError."""
+        now = time.monotonic()
+        if now - self._started > self._most:
+            raise errors.TooSlowError(name=self._name, done=reading.next, total=reading.total)
+        if now - self._reported > _REPORT_EVERY and reading.total:
+            self._reported = now
+            left = (now - self._started) / max(reading.next, 1) * (reading.total - reading.next)
+            yield Progress("reading", reading.next, reading.total, left if reading.next else None)
+
+
+def _take(line: dict[str, Any], reading: _SoFar) -> None:
     if "error" in line:
         raise _error(line)
+    if "listed" in line:
+        return
     if "total" in line:
-        reading.total, reading.ignored, reading.listed = line["total"], line["ignored"], True
-        reading.skipped = [(plain(name, 200), reason) for name, reason in line["skipped"]]
+        if not reading.listed:  # a second child sees the same
+            reading.total, reading.ignored, reading.listed = line["total"], line["ignored"], True
+            reading.skipped, reading.ways = line["skipped"], line["ways"]
     else:
         reading.rows.append(line)
         reading.next = line["n"] + 1
         if "skip" not in line:
             line["offset"] = reading.offset
+            reading.stored += 1
             reading.offset += line["height"] * line["width"] * 3
     reading.complete = reading.listed and reading.next >= reading.total
 
@@ -236,58 +262,75 @@ def _child_lines(job: dict[str, Any], settings: Settings, should_stop: Callable[
         child.stdout.close()
 
 
-def _understand(reading: _Reading, folder: Path, name: str, settings: Settings) -> ImageSet:
-    """The set that the rows make. Raises IntakeError when they do not make one."""
-    skipped = reading.skipped + [(plain(row["name"], 200), row["skip"]) for row in reading.rows if "skip" in row]
-    rows = [row for row in reading.rows if "skip" not in row]
-    if not rows:
-        raise _none_usable(skipped, name)
-    # A folder is a class when it holds a readable picture; one whose pictures all failed must not vanish unseen.
-    tried_labels = {row["label"] for row in reading.rows if row.get("skip") != "not_a_picture"}
-    shown, changed = merge_labels(tried_labels)
-    class_names = tuple(sorted(set(shown.values()), key=natural_order))
-    if len(class_names) == 1:
-        raise errors.OneClassError(label=class_names[0])
-    if len(class_names) > settings.max_classes:
-        raise errors.TooManyClassesError(found=len(class_names), limit=settings.max_classes)
-    number = {label: i for i, label in enumerate(class_names)}
-    thumbs = np.stack([np.frombuffer(base64.b64decode(row["thumb"]), dtype=np.uint8) for row in rows])
-    assert thumbs.shape[1] == 3 * THUMB_SIDE**2
-    groups = copy_groups([row["hash"] for row in rows], thumbs)
-    pictures = tuple(
-        Picture(
-            name=plain(row["name"], 200),
-            label=number[shown[row["label"]]],
-            part=_part(row["part"]),
-            group=group,
-            offset=row["offset"],
-            height=row["height"],
-            width=row["width"],
-        )
-        for row, group in zip(rows, groups, strict=True)
-    )
-    different: list[set[int]] = [set() for _ in class_names]
-    for picture in pictures:
-        different[picture.label].add(picture.group)
-    for label, distinct in zip(class_names, different, strict=True):
-        if len(distinct) < settings.min_pictures_per_class:
-            raise errors.TooFewPicturesError(label=label, found=len(distinct), needed=settings.min_pictures_per_class)
-    notes = [Remark("renamed_class", {"written": written, "shown": to}) for written, to in changed]
-    return ImageSet(
+def _reading(so_far: _SoFar, folder: Path, name: str, settings: Settings) -> Reading:
+    """What the children said, as it is kept. Raises IntakeError when no way to read the classes gives two."""
+    skipped = [(plain(file, 200), reason) for file, reason in so_far.skipped]
+    failed = [(plain(row["name"], 200), row["skip"]) for row in so_far.rows if "skip" in row]
+    stored = [row for row in so_far.rows if "skip" not in row]
+    every = [_classes(way, so_far.rows) for way in so_far.ways]
+    ways = tuple(way for way in every if 2 <= len(_labels(way)) <= settings.max_classes)
+    if not stored:
+        skipped += [(s.name, s.reason) for way in every[:1] for s in way.skipped]
+        raise _none_usable(skipped + failed, name)
+    if not ways:
+        labels = _labels(every[0])
+        if len(labels) > settings.max_classes:
+            raise errors.TooManyClassesError(found=len(labels), limit=settings.max_classes)
+        if not labels:
+            raise errors.NoClassFoldersError(name=name, found=len(stored))
+        raise errors.OneClassError(label=labels.pop())
+    return Reading(
         folder=folder,
         source=name,
-        class_names=class_names,
-        pictures=pictures,
-        skipped=tuple(Skipped(file, reason) for file, reason in skipped),
-        remarks=(*notes, *remarks(pictures, class_names)),
-        ignored=reading.ignored,
+        stored=tuple(
+            Stored(
+                name=plain(row["name"], 200),
+                digest=row["digest"],
+                offset=row["offset"],
+                height=row["height"],
+                width=row["width"],
+                traits=tuple(row["traits"]),
+            )
+            for row in stored
+        ),
+        ways=ways,
+        skipped=tuple(Skipped(file, reason) for file, reason in skipped + failed),
+        ignored=so_far.ignored,
     )
+
+
+def _labels(way: Classes) -> set[str]:
+    return {label for label in way.labels if label is not None} | set(way.empty)
+
+
+def _classes(way: dict[str, Any], rows: list[dict[str, Any]]) -> Classes:
+    """A way as the child told it, for the pictures that could be read."""
+    labels: list[str | None] = []
+    parts: list[Part] = []
+    tried: set[str] = set()
+    skipped = [Skipped(plain(name, 200), reason) for name, reason in way["skipped"]]
+    for row, place in zip(rows, way["places"], strict=True):
+        label, part = (None, "") if isinstance(place, str) else place
+        # A folder is a class when it holds a readable picture; one whose pictures all failed must not vanish unseen.
+        if "skip" in row:
+            if label is not None and row["skip"] != "not_a_picture":
+                tried.add(label)
+            continue
+        labels.append(label)
+        parts.append(_part(part))
+        if label is None:
+            skipped.append(Skipped(plain(row["name"], 200), place))
+    empty = tuple(sorted(tried - set(labels)))
+    values = {key: plain(value) for key, value in way["values"].items()}
+    return Classes(way["id"], way["kind"], values, way["guess"], tuple(labels), tuple(parts), empty, tuple(skipped))
 
 
 def _none_usable(skipped: list[tuple[str, str]], name: str) -> IntakeError:
     """Why not one picture of an upload can be used."""
     reasons = Counter(reason for _, reason in skipped)
-    damaged = sum(reasons[reason] for reason in ("damaged", "too_many_pixels", "too_large_file", "crashed"))
+    damaged = sum(
+        reasons[reason] for reason in ("damaged", "unsupported_picture", "too_many_pixels", "too_large_file", "crashed")
+    )
     if damaged:
         return errors.UnreadablePicturesError(name=name, found=damaged)
     if reasons["unsupported_compression"]:

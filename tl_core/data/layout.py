@@ -1,14 +1,19 @@
-"""From the paths in an upload to classes and official splits. Pure: looks at names, never at pictures.
+"""From the paths in one upload to classes and official splits. Pure: looks at names, never at pictures.
 
 The class is the first folder below the wrapper folders that everything shares, or the one below (else above) a folder
 named like a split. So `cats/1.jpg`, `my zip/cats/1.jpg`, `data/train/cats/1.jpg` and `cats/train/1.jpg` all mean cats.
 Folder names are only read as splits when one of them means "train": a class may well be called "test".
+
+Before that, folders are read the way people mean them: `flowers/flowers/rose` is `flowers/rose`, `cars_train/audi`
+beside `cars_test/audi` is `train/audi`, `cats_train` beside `cats_test` and `dogs_train` is `cats/train`.
 """
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from tl_core.errors import plain
@@ -21,24 +26,52 @@ _PART_WORDS: dict[str, Part] = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "验证", "验证集"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "测试", "测试集"), "test"),
 }
-# As in "training_set", "Test data", "seg_train", "train2017".
-_DECORATED = re.compile(r"(?:seg|dataset|data)?(.+?)(?:set|data|images|pictures|split|\d{4})?")
+# As in "training_set", "Test data", "seg_train", "train2017", "test1".
+_DECORATED = re.compile(r"(?:seg|dataset|data)?(.+?)(?:set|data|images|pictures|split|\d{1,4})?")
+_LONGEST_PART_WORD = 32
 
 
+@lru_cache(maxsize=4096)
 def part_of(folder: str) -> Part | None:
     """The part of a split that a folder's name means, or None."""
+    if len(folder) > _LONGEST_PART_WORD:
+        return None
     key = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFC", folder).casefold())
     found = _DECORATED.fullmatch(key)
     return _PART_WORDS.get(key) or (_PART_WORDS.get(found[1]) if found else None)
+
+
+_PART_AT_END = re.compile(r"(.+?)[\s_\-.]+([^\s_\-.]+)")
+_PART_AT_START = re.compile(r"([^\s_\-.]+)[\s_\-.]+(.+)")
+
+
+@lru_cache(maxsize=4096)
+def affixed_part(name: str) -> tuple[str, Part] | None:
+    """("cats", "train") for "cats_train" and "train_cats", ("", "train") for "train"; None when no part is named."""
+    if part := part_of(name):
+        return "", part
+    if len(name) > 255:
+        return None
+    if (found := _PART_AT_END.fullmatch(name)) and (part := part_of(found[2])):
+        return found[1], part
+    if (found := _PART_AT_START.fullmatch(name)) and (part := part_of(found[1])):
+        return found[2], part
+    return None
 
 
 PICTURE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"),
     *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
+# Folders that hold a second picture of each picture: where in it something is.
+_ANNOTATION_FOLDERS = {
+    *("annotation", "annotations", "mask", "masks", "trimap", "trimaps"),
+    *("segmentation", "segmentations", "groundtruth", "gt", "labels"),
+}
 
 
 NAME_LENGTH = 64
+Folders = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,18 +82,129 @@ class Place:
     part: Part
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The folders of an upload as understood. Every path is in both: its place or the code of the reason why it has
+    none, and the official part that it lies in whether or not it has a class."""
+
+    places: dict[str, Place | str]
+    parts: dict[str, Part]
+
+
 def interpret(names: Sequence[str]) -> dict[str, Place | str]:
     """The place of every path, or the reason's code why it has none."""
+    return read_folders(names).places
+
+
+def read_folders(names: Iterable[str], *, trained_elsewhere: bool = False) -> Layout:
+    """How the folders of one upload are to be read. `trained_elsewhere`: another upload holds the part to train on, so
+    folders called "test" are a part here without one called "train"."""
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
-    pictures = [folders[name] for name in names if looks_like_picture(name)] or list(folders.values())
-    has_parts = _has_parts(pictures)
-    wrapper = _wrapper(pictures, has_parts)
-    return {name: _place(folders[name], wrapper, has_parts) for name in names}
+    beside = annotations(folders)
+    shown = {folders[name] for name in pictures(folders) if name not in beside}
+    meant = {path: path for path in (*shown, *folders.values())}
+    renamed = _renamed(shown)
+    if renamed:
+        meant = {path: _apply(path, renamed) for path in meant}
+    paths = [meant[path] for path in sorted(shown)]
+    has_parts = _has_parts(paths) or (trained_elsewhere and all(any(map(part_of, path)) for path in paths))
+    wrapper = _wrapper(paths, has_parts)
+    found = {path: _place(as_meant, wrapper, has_parts) for path, as_meant in meant.items()}
+    reading = Layout(
+        {name: "annotation" if name in beside else found[path][0] for name, path in folders.items()},
+        {name: found[path][1] for name, path in folders.items()},
+    )
+    return without_classes_named_as_parts(reading)
 
 
-def _has_parts(paths: list[tuple[str, ...]]) -> bool:
+def without_classes_named_as_parts(reading: Layout) -> Layout:
+    """`reading` as it is, or with parts in place of classes where the classes are called train and test, nothing else:
+    then pictures lie in their part without a folder for their class."""
+    named: dict[str, Part | None] = {}
+    for name in pictures(reading.places):
+        if isinstance(place := reading.places[name], Place):
+            named[place.label] = part_of(place.label)
+    if "train" not in named.values() or None in named.values() or len(set(named.values())) < 2:
+        return reading
+    places: dict[str, Place | str] = {}
+    parts = dict(reading.parts)
+    for name, place in reading.places.items():
+        if isinstance(place, Place):
+            parts[name] = part_of(place.label) or ""
+        places[name] = "no_class_folder" if isinstance(place, Place) else place
+    return Layout(places, parts)
+
+
+def pictures(names: Iterable[str]) -> list[str]:
+    """Those that look like pictures, or all when none does: only they tell what folders mean."""
+    every = list(names)
+    return [name for name in every if looks_like_picture(name)] or every
+
+
+def looks_like_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_ENDINGS)
+
+
+def annotations(names: Iterable[str]) -> frozenset[str]:
+    """The pictures that say where something is in other pictures (masks): they lie in a folder that is called so, and
+    nearly all are named like a picture that does not."""
+    beside: list[str] = []
+    others: set[str] = set()
+    for name in names:
+        if not looks_like_picture(name):
+            continue
+        *folders, file = name.split("/")
+        if any(map(_holds_annotations, folders)):
+            beside.append(name)
+        else:
+            others.add(file.rpartition(".")[0])
+    known = sum(name.rpartition("/")[2].rpartition(".")[0] in others for name in beside)
+    return frozenset(beside) if beside and known >= 0.9 * len(beside) else frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _holds_annotations(folder: str) -> bool:
+    return len(folder) < 20 and re.sub(r"[\s_\-.]+", "", folder.casefold()) in _ANNOTATION_FOLDERS
+
+
+def _renamed(paths: Iterable[Folders]) -> dict[Folders, Folders]:
+    """Folders that mean something else than their name says: their path -> what stands in place of their name."""
+    below: dict[Folders, set[str]] = defaultdict(set)
+    for path in paths:
+        for at, folder in enumerate(path):
+            below[path[:at]].add(folder)
+    renamed: dict[Folders, Folders] = {}
+    for above, names in below.items():
+        if len(names) == 1:
+            if above and {name.casefold() for name in names} == {above[-1].casefold()}:
+                renamed[(*above, *names)] = ()
+            continue
+        split = {name: pair for name in names if (pair := affixed_part(name))}
+        if len(split) == len(names) and _is_a_split(list(split.values())):
+            one = len({what.casefold() for what, _ in split.values()}) == 1
+            renamed |= {(*above, name): (part,) if one else (what, part) for name, (what, part) in split.items()}
+    return renamed
+
+
+def _is_a_split(pairs: list[tuple[str, Part]]) -> bool:
+    """Whether names that each hold a part are the parts of something: of one thing, or of classes, each with a part to
+    train on."""
+    whats: dict[str, set[Part]] = defaultdict(set)
+    for what, part in pairs:
+        whats[what.casefold()].add(part)
+    return "" not in whats and all("train" in parts for parts in whats.values()) and len(pairs) > len(whats)
+
+
+def _apply(path: Folders, renamed: dict[Folders, Folders]) -> Folders:
+    out: Folders = ()
+    for at, folder in enumerate(path):
+        out += renamed.get(path[: at + 1], (folder,))
+    return out
+
+
+def _has_parts(paths: Sequence[Folders]) -> bool:
     """Whether folders called "train" are a part: they hold class folders, or stand in several class folders."""
-    above: set[tuple[str, ...]] = set()
+    above: set[Folders] = set()
     for path in paths:
         for at, folder in enumerate(path):
             if part_of(folder) == "train":
@@ -70,27 +214,24 @@ def _has_parts(paths: list[tuple[str, ...]]) -> bool:
     return len(above) > 1
 
 
-def looks_like_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_ENDINGS)
-
-
-def _place(folders: tuple[str, ...], wrapper: tuple[str, ...], has_parts: bool) -> Place | str:
+def _place(folders: Folders, wrapper: Folders, has_parts: bool) -> tuple[Place | str, Part]:
     if has_parts:
         at = next((i for i, folder in enumerate(folders) if part_of(folder)), None)
         if at is None:
-            return "outside_parts" if folders else "no_class_folder"
+            return "outside_parts" if folders else "no_class_folder", ""
+        part = part_of(folders[at]) or ""
         above = [folder for folder in folders[:at] if folder not in wrapper]
         label = folders[at + 1] if len(folders) > at + 1 else above[-1] if above else None
-        return Place(label, part_of(folders[at]) or "") if label else "no_class_folder"
+        return Place(label, part) if label else "no_class_folder", part
     if wrapper[: len(folders)] == folders:  # beside the classes, not in one
-        return "no_class_folder"
+        return "no_class_folder", ""
     below = folders[len(wrapper) :] if folders[: len(wrapper)] == wrapper else folders
-    return Place(below[0], "")
+    return Place(below[0], ""), ""
 
 
-def _wrapper(paths: list[tuple[str, ...]], has_parts: bool) -> tuple[str, ...]:
+def _wrapper(paths: Sequence[Folders], has_parts: bool) -> Folders:
     """The folders around all classes: as long as everything deeper is in one folder that has folders of its own."""
-    shared: tuple[str, ...] = ()
+    shared: Folders = ()
     while True:
         deeper = [path for path in paths if len(path) > len(shared)]
         following = {path[len(shared)] for path in deeper}
@@ -115,8 +256,15 @@ def merge_labels(labels: Iterable[str]) -> tuple[dict[str, str], list[tuple[str,
             shown[clean.casefold()] = _short(clean, set(shown.values()))
         names[label] = shown[clean.casefold()]
         if names[label] != label:
-            changed.append((plain(label), names[label]))
+            changed.append((_told(label, names[label]), names[label]))
     return names, changed
+
+
+def _told(written: str, shown: str) -> str:
+    """`written` so that one sees how it differs from `shown`: with what is invisible spelled out, if need be."""
+    told = plain(written)
+    spelled = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in written)
+    return told if told != shown else plain(spelled)
 
 
 def _short(name: str, taken: set[str]) -> str:

@@ -1,27 +1,109 @@
-"""What is odd about a set: copies, copies across classes or across an official split, small or unequal classes."""
+"""Which pictures are copies of each other: exact ones by their bytes, near ones by 16 x 16 colour thumbnails (a
+perceptual hash with 768 values) and, where a network has looked at them, by its features too."""
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tl_core.data.imageset import Picture, Remark
-
-THUMB_SIDE = 16
-# Two pictures are one when their 16 x 16 colour thumbnails differ, by root mean square, by less than this many grey
-# levels of 255 and by less than this share of their contrast. On monkeys10 that finds the 54 known copies between train
-# and val, on hymenoptera none, and on dtd10 it does not take one striped cloth for another (bench/RESULTS.md).
-COPY_DISTANCE, COPY_SHARE = 8.0, 0.15
-# Nearly flat pictures are all alike at 16 x 16: those are only copies when their pixels are equal.
+# A pair may show one picture when its thumbnails correlate by more than this, one of them mirrored or not; it does when
+# the centred features agree by more than that. Of no picture's variants in other sizes, qualities, brightness, contrast
+# or cut by 3 % is one missed; two pictures that correlate at random agree by 0.88 at most (bench/RESULTS.md).
+CORRELATION, AGREEMENT = 0.8, 0.9
+# Pairs are beyond doubt, also between classes, when thumbnails differ, by root mean square, by less than this many grey
+# levels of 255 and by less than this share of their contrast.
+_DISTANCE, _SHARE = 8.0, 0.15
+# Nearly flat pictures are all alike at 16 x 16: those are only copies when their bytes are equal.
 _MIN_CONTRAST = 8.0
-SMALL_CLASS = 10
-UNEQUAL_RATIO = 5
+_BLOCK = 512
+_PARTNERS = 32  # of one picture; a heap of a thousand copies hangs together by fewer
+# Where near copies leave fewer different pictures than this in a class, and half as many as there seemed to be, it
+# could hardly be split: then only exact copies count (a webcam's frames).
+LEAST_GROUPS = 4
 
 
-def copy_groups(hashes: Sequence[str], thumbs: npt.NDArray[np.uint8]) -> list[int]:
-    """A group number for each of N pictures: equal for copies, exact (by hash) or near (by `thumbs`, (N, 768) RGB)."""
-    parent = list(range(len(hashes)))
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that may be one, by their index; `sure` where the thumbnails alone leave no doubt."""
+
+    a: int
+    b: int
+    sure: bool
+
+
+def near_pairs(thumbs: npt.NDArray[np.uint8], digests: Sequence[str]) -> list[Pair]:
+    """Pairs of N pictures that may be copies by their `thumbs`, (N, 768) RGB, exact copies counted once."""
+    first: dict[str, int] = {}
+    for i, digest in enumerate(digests):
+        first.setdefault(digest, i)
+    different = np.fromiter(first.values(), dtype=np.int64)
+    different = different[thumbs[different].std(axis=1) >= _MIN_CONTRAST]
+    x = thumbs[different].astype(np.float32)
+    x -= x.mean(axis=1, keepdims=True)
+    contrast = x.std(axis=1)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    pairs: list[Pair] = []
+    for start in range(0, len(unit), _BLOCK):
+        block = unit[start : start + _BLOCK]
+        mirrored = block.reshape(-1, 16, 16, 3)[:, :, ::-1].reshape(len(block), -1)
+        alike = np.maximum(block @ unit[start:].T, mirrored @ unit[start:].T)
+        for i, row in enumerate(alike):
+            partners = np.flatnonzero(row[i + 1 :] > CORRELATION)[:_PARTNERS] + i + 1
+            for j in partners + start:
+                a, b = int(different[start + i]), int(different[j])
+                limit = min(_DISTANCE, _SHARE * contrast[start + i], _SHARE * contrast[j])
+                distance = np.sqrt(np.square(thumbs[a].astype(np.float32) - thumbs[b]).mean())
+                pairs.append(Pair(a, b, bool(distance < limit)))
+    return pairs
+
+
+def confirmed(pairs: Sequence[Pair], unit: npt.NDArray[np.float32]) -> list[Pair]:
+    """The `pairs` that are copies by (N, D) centred features of length 1 as well."""
+    a, b = [pair.a for pair in pairs], [pair.b for pair in pairs]
+    agree = (unit[a] * unit[b]).sum(axis=1) > AGREEMENT
+    return [pair for pair, same in zip(pairs, agree, strict=True) if same]
+
+
+def copy_groups(
+    digests: Sequence[str], labels: Sequence[int], pairs: Iterable[Pair] = ()
+) -> tuple[list[int], frozenset[int]]:
+    """A group number for each of N pictures, equal for copies; and the labels whose pictures are all alike.
+
+    Exact copies are one group whatever their labels, near ones where they are sure or of one label. A class that this
+    would leave with hardly any different picture keeps its near copies apart, as else it could not be tested at all.
+    """
+    exact = joined(len(digests), _same(digests))
+    within: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    between = []
+    for pair in pairs:
+        if labels[pair.a] == labels[pair.b]:
+            within[labels[pair.a]].append((pair.a, pair.b))
+        elif pair.sure:
+            between.append((pair.a, pair.b))
+    links, alike = list(_same(digests)), set()
+    for label, linked in within.items():
+        mine = [i for i, other in enumerate(labels) if other == label]
+        groups = joined(len(digests), [*_same(digests), *linked])
+        different, before = len({groups[i] for i in mine}), len({exact[i] for i in mine})
+        if different < LEAST_GROUPS and 2 * different <= before:
+            alike.add(label)
+        else:
+            links += linked
+    crossing = [(a, b) for a, b in between if labels[a] not in alike and labels[b] not in alike]
+    return joined(len(digests), links + crossing), frozenset(alike)
+
+
+def _same(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
+    """Each picture that has the digest of an earlier one, with the first of those."""
+    first: dict[str, int] = {}
+    return [(before, i) for i, digest in enumerate(digests) if (before := first.setdefault(digest, i)) != i]
+
+
+def joined(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    """A group number for each of `count` things: equal for those that `links` connect, numbered as they come."""
+    parent = list(range(count))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -29,57 +111,8 @@ def copy_groups(hashes: Sequence[str], thumbs: npt.NDArray[np.uint8]) -> list[in
             i = parent[i]
         return i
 
-    first: dict[str, int] = {}
-    for i, digest in enumerate(hashes):
-        parent[root(i)] = root(first.setdefault(digest, i))
-    for i, j in _near_pairs(thumbs):
+    for i, j in links:
         a, b = sorted((root(i), root(j)))
         parent[b] = a
     numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(i), len(numbers)) for i in range(len(hashes))]
-
-
-def _near_pairs(thumbs: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    x = thumbs.astype(np.float32)
-    contrast = x.std(axis=1)
-    textured = np.flatnonzero(contrast >= _MIN_CONTRAST)
-    x, contrast = x[textured], contrast[textured]
-    norms = (x * x).mean(axis=1)
-    limits = np.minimum(COPY_DISTANCE, COPY_SHARE * contrast) ** 2
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(x), 512):
-        block = slice(start, start + 512)
-        squares = norms[block, None] + norms[None, start:] - 2 * (x[block] @ x[start:].T) / x.shape[1]
-        rows, columns = np.nonzero(squares < np.minimum(limits[block, None], limits[None, start:]))
-        near = zip(rows, columns, strict=True)
-        pairs += [(int(textured[start + i]), int(textured[start + j])) for i, j in near if j > i]
-    return pairs
-
-
-def remarks(pictures: Sequence[Picture], class_names: Sequence[str]) -> list[Remark]:
-    """What the person should know before training, most serious first."""
-    found: list[Remark] = []
-    groups: defaultdict[int, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.group].append(picture)
-    copies = [members for members in groups.values() if len(members) > 1]
-    conflicts = [members for members in copies if len({p.label for p in members}) > 1]
-    leaks = sum(len({p.part for p in members}) > 1 for members in copies)
-    if conflicts:
-        a, b = conflicts[0][0], next(p for p in conflicts[0] if p.label != conflicts[0][0].label)
-        values = {"count": str(len(conflicts)), "first": a.name, "second": b.name}
-        found.append(Remark("copies_across_classes", values))
-    if leaks:
-        found.append(Remark("copies_across_split", {"count": str(leaks)}))
-    if extra := sum(len(members) - 1 for members in copies):
-        found.append(Remark("copies", {"count": str(extra)}))
-    sizes = Counter(picture.label for picture in pictures)
-    small = [class_names[label] for label, size in sorted(sizes.items()) if size < SMALL_CLASS]
-    if small:
-        found.append(Remark("small_classes", {"classes": ", ".join(small[:5]), "count": str(len(small))}))
-    largest, smallest = sizes.most_common()[0], sizes.most_common()[-1]
-    if largest[1] >= UNEQUAL_RATIO * smallest[1]:
-        values = {"large": class_names[largest[0]], "small": class_names[smallest[0]]}
-        values |= {"large_count": str(largest[1]), "small_count": str(smallest[1])}
-        found.append(Remark("unequal_classes", values))
-    return found
+    return [numbers.setdefault(root(i), len(numbers)) for i in range(count)]

@@ -23,18 +23,23 @@ class Split:
     official: bool
 
 
+def exam_part(images: ImageSet) -> Part | None:
+    """The official part that a set is judged by: its test part, or else its validation part; None without either."""
+    parts = images.part_counts()
+    return "test" if parts.get("test") else "val" if parts.get("val") else None
+
+
 def split(images: ImageSet, *, seed: int = 0) -> Split:
     """The official split where the upload has one, else about a fifth of every class for testing.
 
     An official test part is the exam; where only a validation part exists, that is. Pictures of the exam with a copy
     on the training side move there. Deterministic in `seed`.
     """
-    parts = images.part_counts()
-    exam: Part | None = "test" if parts.get("test") else "val" if parts.get("val") else None
+    exam = exam_part(images)
     if exam is not None:
         seen = {p.group for p in images.pictures if p.part != exam}
         test = [i for i, p in enumerate(images.pictures) if p.part == exam and p.group not in seen]
-        moved = parts[exam] - len(test)
+        moved = images.part_counts()[exam] - len(test)
         chosen = set(test)
         train = [i for i in range(len(images.pictures)) if i not in chosen]
         if test and {images.pictures[i].label for i in train} == set(range(len(images.class_names))):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tl_core.data.edits import Edit, from_record, to_record
 from tl_core.events import LAST, Event, Paused, from_line, to_line
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan
@@ -78,11 +79,12 @@ def _readable(line: bytes) -> Event | None:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is to do: train by `plan` on the set in `set_folder` with `device`."""
+    """What a run is to do: train by `plan` on the set in `set_folder`, changed by `edits`, with `device`."""
 
     set_folder: str
     plan: Plan
     device: str = "auto"
+    edits: tuple[Edit, ...] = ()
 
 
 class RunFolder:
@@ -99,13 +101,15 @@ class RunFolder:
         assert path is not None, "keys come from new_key"
         path.mkdir(parents=True)
         temporary = path / f"{REQUEST}.tmp"
-        temporary.write_text(json.dumps(asdict(request)), encoding="utf-8")
+        record = asdict(request) | {"edits": to_record(request.edits)}
+        temporary.write_text(json.dumps(record), encoding="utf-8")
         temporary.replace(path / REQUEST)
         return cls(path)
 
     def request(self) -> Request:
         record = json.loads((self.path / REQUEST).read_text(encoding="utf-8"))
-        return Request(record["set_folder"], Plan.from_dict(record["plan"]), record.get("device", "auto"))
+        edits = from_record(record.get("edits", ()))
+        return Request(record["set_folder"], Plan.from_dict(record["plan"]), record.get("device", "auto"), edits)
 
     def claim(self) -> bool:
         """Take the run for this process until `release` or its death. False when another live process has it."""

@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from tl_core.data.imageset import ImageSet
+from tl_core.data.understand import load, ready
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
-from tl_core.events import Failed, Progress
+from tl_core.events import Event, Failed, Progress
 from tl_core.jobs.runs import ATTEMPTS, READY, TROUBLE, EventLog, RunFolder, abandoned, queued
 from tl_core.settings import Settings
 
@@ -55,25 +56,13 @@ def take(run: RunFolder, settings: Settings) -> bool:
 
 def work(run: RunFolder, settings: Settings) -> None:
     """Train one claimed run, every event into its log; an error becomes its last event."""
-    from tl_core.training.run import train
-
     events, started = EventLog(run.path), time.monotonic()
     attempt = _count_attempt(run)
     try:
         if attempt > MAX_ATTEMPTS:
             raise TrainingCrashedError(times=MAX_ATTEMPTS)
-        request = run.request()
-        images = _load_set(Path(request.set_folder))
         written = 0.0
-        events_of_run = train(
-            images,
-            run.path,
-            plan=request.plan,
-            settings=settings,
-            device=request.device,
-            should_stop=run.stop_asked,
-        )
-        for event in events_of_run:
+        for event in _events(run, settings):
             now = time.monotonic()
             if isinstance(event, Progress) and event.done < event.total and now - written < _EVENT_SECONDS:
                 continue
@@ -89,11 +78,19 @@ def work(run: RunFolder, settings: Settings) -> None:
     log.info("run %s over after %.1f s", run.path.name, time.monotonic() - started)
 
 
-def _load_set(folder: Path) -> ImageSet:
+def _events(run: RunFolder, settings: Settings) -> Iterator[Event]:
+    """A closer look at the set, unless it was taken; then the training. Raises TLError."""
+    from tl_core.review import review
+    from tl_core.training.run import train
+
+    request, stop = run.request(), run.stop_asked
+    folder = Path(request.set_folder)
     try:
-        return ImageSet.load(folder)
+        yield from review(folder, settings=settings, should_stop=stop)
+        images = ready(load(folder, request.edits), settings)
     except FileNotFoundError as error:  # its owner deleted it while the run was waiting
         raise NothingTrainedError from error
+    yield from train(images, run.path, plan=request.plan, settings=settings, device=request.device, should_stop=stop)
 
 
 def _count_attempt(run: RunFolder) -> int:

@@ -18,6 +18,7 @@ from tl_core.models.catalogue import EMBEDDED, find
 from tl_core.settings import Settings
 from tl_core.training.engine import has_amx
 from tl_core.training.features import interleaved, outputs
+from tl_core.training.framing import reframed
 from tl_core.training.plan import Plan
 from tl_core.training.recipe import Precision
 from tl_core.training.solve import SolvedHead, solve
@@ -34,7 +35,8 @@ def best_backbone(
     store, scores = PixelStore(images), {EMBEDDED.id: 0.0}
     for at, backbone_id in enumerate(plan.candidates):
         yield Progress("comparing", at, len(plan.candidates))
-        row = find(backbone_id)
+        row, wished = find(backbone_id), plan.wishes.framing
+        row = row if wished == "auto" else reframed(row, wished)
         try:
             trunk = backbones.load(row, timeout=settings.network_timeout_seconds).to(device)
         except WeightsUnavailableError:

@@ -26,6 +26,7 @@ from tl_core.training.recipe import Precision
 
 EngineName = Literal["openvino-bf16", "openvino-fp32", "torch-bf16", "torch-fp16", "torch-fp32"]
 Run = Callable[[Tensor], npt.NDArray[np.float32]]
+ENGINES = "engines"  # the folder of converted networks
 CHECKED = 16  # pictures every engine is compared on
 # Of the features of one picture, and of what tells the pictures apart (their mean taken away): bf16 has 8 bits.
 _COSINE, _CENTRED_COSINE = 0.999, 0.98
@@ -167,7 +168,9 @@ def _convert(model: nn.Module, preprocessing: Preprocessing, file: Path) -> None
 def _file(model: nn.Module, preprocessing: Preprocessing, cache: Path) -> Path:
     import openvino as ov
 
-    return cache / f"{fingerprint(model, preprocessing, ov.__version__)}.xml"
+    # What the network is converted with; how pictures are framed for it is not part of it.
+    seen = (preprocessing.size, preprocessing.mean, preprocessing.std)
+    return cache / f"{fingerprint(model, *seen, ov.__version__)}.xml"
 
 
 def fingerprint(model: nn.Module, *more: object) -> str:

@@ -67,11 +67,21 @@ class FeaturePass:
         self, images: ImageSet, trunk: nn.Module, preprocessing: Preprocessing, *, kind: Kind, device: str, cache: Path
     ) -> None:
         self._images, self._preprocessing, self._device, self._cache = images, preprocessing, device, cache
+        self._trunk = trunk
+        self._kind: Kind = kind
         self._model = trunk if kind == "features" else _Mapped(trunk)
         self._store, self._dtype = PixelStore(images), np.float32 if kind == "features" else np.float16
         key = [fingerprint(trunk), asdict(preprocessing)]
         self._engine: Engine | None = None
-        self._rows = Rows(images.folder, kind, key, len(images.pictures))
+        self._rows = Rows(images.folder, kind, key, images.rows)
+        self._all = Rows(images.folder, kind, key, range(images.stored))
+
+    def reframed(self, preprocessing: Preprocessing) -> "FeaturePass":
+        """The same pass, by the same engine, of pictures framed as `preprocessing` does at this size."""
+        images, kind = self._images, self._kind
+        made = FeaturePass(images, self._trunk, preprocessing, kind=kind, device=self._device, cache=self._cache)
+        made._engine = self._engine
+        return made
 
     def choose_engine(self) -> EngineName:
         """The fastest engine for this pass, found by trying it on a few pictures spread over the set."""
@@ -84,9 +94,16 @@ class FeaturePass:
         return self._engine.name
 
     def cached(self) -> Seen | None:
-        """The pass when it is all on disk already."""
+        """The pass when it is all on disk already, for these pictures or for all of the store."""
         rows = self._rows.complete()
+        if rows is None and (everything := self._all.complete()) is not None:
+            rows = everything[list(self._images.rows)]
         return None if rows is None else Seen(rows, list(range(len(rows))), "done")
+
+    def begun(self, order: Sequence[int], most: int) -> Seen | None:
+        """The first `most` pictures of a pass in `order`, when they are on disk already."""
+        rows, done = self._rows.begun(order)
+        return None if rows is None or done < most else Seen(rows, list(order[:done]), "done")
 
     def run(
         self,
@@ -95,17 +112,18 @@ class FeaturePass:
         *,
         should_stop: Callable[[], bool],
         should_pause: Callable[[], bool],
+        most: int | None = None,
     ) -> Generator[Look, None, Seen]:
-        """Look at the pictures in `order` from where the last pass was left."""
+        """Look at the pictures in `order` from where the last pass was left, or at no more than the first `most` and
+        what fills their last batch: a pass in parts has the batches of one in one go."""
         total, size, started, since = len(order), BATCH[self._device], 0.0, 0
+        end = total if most is None else min(total, -(-most // size) * size)
         rows, done = self._rows.begun(order)
-        engine = self._engine
-        if engine is None or engine.name != engine_name:  # chosen by an earlier process
-            engine = build(engine_name, self._model, self._preprocessing, self._device, self._cache)
+        engine = self._called(engine_name)
         saved, begun = time.monotonic(), done
-        while done < total:
+        while done < end:
             try:
-                for batch in self._ahead(engine, order, done, size):
+                for batch in self._ahead(engine, order[:end], done, size):
                     if rows is None:
                         rows = self._rows.begin(batch.shape[1:], self._dtype)
                     rows[order[done : done + len(batch)]] = batch
@@ -129,7 +147,16 @@ class FeaturePass:
                 size = max(1, size // 2)
         assert rows is not None
         speed = since / (time.monotonic() - started) if since >= _SPEED_SAMPLE else None
+        if end < total:
+            self._rows.save_progress(rows, done, order)
+            return Seen(rows, list(order[:done]), "done", speed)
         return Seen(self._rows.finish(rows), list(range(total)), "done", speed)
+
+    def _called(self, name: EngineName) -> Engine:
+        """The engine chosen here, or the one that an earlier process chose."""
+        if self._engine is None or self._engine.name != name:
+            self._engine = build(name, self._model, self._preprocessing, self._device, self._cache)
+        return self._engine
 
     def _ahead(
         self, engine: Engine, order: Sequence[int], done: int, size: int

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from tl_core.data.imageset import ImageSet
+from tl_core.data.pixels import Framing
 from tl_core.data.split import TEST_FRACTION
 from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone, find
 from tl_core.settings import Settings
 from tl_core.training.balance import BALANCE_RATIO
+from tl_core.training.framing import comparing_seconds, matters
 from tl_core.training.recipe import Precision, Recipe, Strategy
 
 Effort = Literal["quick", "balanced", "best"]
@@ -59,6 +61,7 @@ class Wishes:
     time_budget: float | None = None
     image_size: int | None = None
     schedule: Literal["auto", "cosine", "one-cycle"] = "auto"
+    framing: Literal["auto"] | Framing = "auto"
     balance: Switch = "auto"
     flips: Switch = "auto"
     mixup: Switch = "auto"
@@ -72,17 +75,20 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a plan has to know of a set: `counts` are the pictures of each class, `train` those that teach."""
+    """What a plan has to know of a set: `counts` are the pictures of each class, `train` those that teach, `elongated`
+    whether it matters how pictures are made square."""
 
     counts: tuple[int, ...]
     train: int
+    elongated: bool = False
 
     @classmethod
-    def of(cls, images: ImageSet) -> "Facts":
-        """Known before the pictures are split."""
+    def of(cls, images: ImageSet, *, train: int | None = None) -> "Facts":
+        """`train` is estimated while it is not known how the pictures are split."""
         parts = images.part_counts()
         examined = parts.get("test") or parts.get("val") or round(TEST_FRACTION * len(images.pictures))
-        return cls(images.counts(), max(1, len(images.pictures) - examined))
+        taught = len(images.pictures) - examined if train is None else train
+        return cls(images.counts(), max(1, taught), matters(images))
 
     @property
     def pictures(self) -> int:
@@ -209,6 +215,10 @@ def make_plan(wishes: Wishes, facts: Facts, *, local: Sequence[Backbone], machin
         reasons.append(
             Reason("balance_asked") if wishes.balance == "on" else Reason("balance", {"ratio": f"{ratio:.0f}"})
         )
+    if wishes.framing != "auto":
+        reasons.append(Reason(f"framing_{wishes.framing}"))
+    elif facts.elongated:
+        reasons.append(Reason("framing_compare"))
     plan = replace(plan, reasons=tuple(reasons))
     return machine.settled(plan, facts)
 
@@ -219,6 +229,8 @@ def settle(plan: Plan, facts: Facts, speeds: Mapping[Work, float], precision: Pr
     row, wishes = find(plan.backbone), plan.wishes
     details = wishes.epochs or wishes.image_size or wishes.schedule != "auto" or wishes.mixup == "on"
     quick = seconds_needed(row, pictures=facts.pictures, classes=len(facts.counts), speed=speeds["features"])
+    if wishes.framing == "auto" and facts.elongated:
+        quick += comparing_seconds(facts.pictures, facts.train, 1 / speeds["features"] + _FRAMING_SECONDS)
     reasons = [reason for reason in plan.reasons if not reason.code.startswith("tuning_")]
     recipe, tuning = None, 0.0
     trees = plan.head in FROZEN_HEADS

@@ -22,14 +22,15 @@ _RESERVE = 50_000_000  # bytes that stay free
 
 
 class Rows:
-    """`count` rows of one shape and type under `folder`, found again by `key` (anything JSON can say)."""
+    """A row of one shape and type for each of `pictures` (rows of the store), under `folder`, found again by `key`
+    (anything JSON can say)."""
 
-    def __init__(self, folder: Path, kind: str, key: object, count: int) -> None:
-        digest = hashlib.blake2b(json.dumps([key, count]).encode(), digest_size=8).hexdigest()
+    def __init__(self, folder: Path, kind: str, key: object, pictures: Sequence[int]) -> None:
+        digest = hashlib.blake2b(json.dumps([key, _digest(pictures)]).encode(), digest_size=8).hexdigest()
         self._file = folder / f"{kind}-{digest}.npy"
         self._partial = folder / f"{kind}-{digest}.partial"
         self._done_file = folder / f"{kind}-{digest}.done"
-        self._count = count
+        self._count = len(pictures)
 
     def complete(self) -> npt.NDArray[Any] | None:
         """All rows, in the order of the set, memory-mapped read-only; None while any is missing."""

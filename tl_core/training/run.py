@@ -33,16 +33,17 @@ from tl_core.settings import Settings
 from tl_core.training.compare import best_backbone
 from tl_core.training.device import pick_device
 from tl_core.training.distributed import World, join, leave
-from tl_core.training.engine import candidates, fingerprint
-from tl_core.training.features import FeaturePass, Seen, interleaved, outputs
+from tl_core.training.engine import fingerprint
+from tl_core.training.features import Seen, outputs
+from tl_core.training.framed_pass import Framed, engine_of, framed_pass
 from tl_core.training.head import HeadMaker
 from tl_core.training.job import CHECKPOINTS, assist
 from tl_core.training.journal import Journal
-from tl_core.training.plan import MAP_HEADS, Facts, Machine, Plan
+from tl_core.training.plan import Facts, Machine, Plan
 from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
 
-REPORT, BUNDLE, JOURNAL, ENGINES = "report.json", "bundle", "journal.json", "engines"
+REPORT, BUNDLE, JOURNAL = "report.json", "bundle", "journal.json"
 
 
 @dataclass
@@ -158,7 +159,12 @@ class _Run:
         """Everything from the backbone to the bundle."""
         row, trunk = yield from self._backbone()
         yield self._clock.done("backbone")
-        seen = yield from self._look(row, trunk)
+        framed = yield from self._framed(row, trunk)
+        if framed is None:
+            yield Paused("comparing")
+            return
+        row = framed.row
+        seen = yield from self._look(framed)
         if seen.reason == "paused":
             yield Paused("features")
             return
@@ -169,7 +175,7 @@ class _Run:
             self._plan,
             seen.rows,
             self._folder / CHECKPOINTS,
-            f"{fingerprint(trunk)} {len(seen.indices)}",
+            f"{fingerprint(trunk)} {row.preprocessing.framing} {len(seen.indices)}",
             self._should_stop,
         )
         head, record = yield from maker.make("whole", fit)
@@ -219,27 +225,36 @@ class _Run:
             row, trunk = EMBEDDED, backbones.load(EMBEDDED, timeout=0)
         self._journal.put("backbone", row.id)  # whoever goes on takes the same, and not what can be had by then
         if row.id != self._plan.backbone:
-            facts = Facts(self._images.counts(), len(self._parts.train))
+            facts = Facts.of(self._images, train=len(self._parts.train))
             self._plan = Machine(self._settings).settled(replace(self._plan, backbone=row.id), facts)
         return row, trunk.to(self._device)
 
-    def _look(self, row: Backbone, trunk: nn.Module) -> Generator[Event, None, Seen]:
+    def _framed(self, row: Backbone, trunk: nn.Module) -> Generator[Event, None, Framed | None]:
+        """The pass over the pictures, in the framing asked for or found best; None when time was up before."""
+        framed = yield from framed_pass(
+            self._images,
+            self._plan,
+            self._parts,
+            row,
+            trunk,
+            journal=self._journal,
+            settings=self._settings,
+            device=self._device,
+            should_stop=self._should_stop,
+            should_pause=self._should_pause,
+        )
+        if framed is not None and self._journal.get("framing") is not None:
+            yield self._clock.done("comparing")
+        return framed
+
+    def _look(self, framed: Framed) -> Generator[Event, None, Seen]:
         """Features of all pictures, from the set's cache or by one pass over those that are missing there."""
         total = len(self._images.pictures)
-        kind: Literal["maps", "features"] = "maps" if self._plan.head in MAP_HEADS else "features"
-        cache = self._settings.data_dir / ENGINES
-        looks = FeaturePass(self._images, trunk, row.preprocessing, kind=kind, device=self._device, cache=cache)
-        if (cached := looks.cached()) is not None:
+        if (cached := framed.looks.cached()) is not None:
             yield Progress("features", total, total, None)
             return cached
-        engine = self._journal.get("engine")
-        if engine not in candidates(self._device):  # none yet, or one that another machine had
-            engine = looks.choose_engine()
-            self._journal.put("engine", engine)
-        tested = set(self._parts.test)
-        strata = [2 * picture.label + (i in tested) for i, picture in enumerate(self._images.pictures)]
-        order = interleaved(strata, self._plan.seed)
-        steps = looks.run(engine, order, should_stop=self._should_stop, should_pause=self._should_pause)
+        engine = engine_of(framed.looks, self._journal, self._device)
+        steps = framed.looks.run(engine, framed.order, should_stop=self._should_stop, should_pause=self._should_pause)
         while True:
             try:
                 look = next(steps)
@@ -248,7 +263,7 @@ class _Run:
                 break
             yield Progress("features", look.done, look.total, look.seconds_left)
         if seen.speed is not None:
-            Machine(self._settings).remember(row, seen.speed)
+            Machine(self._settings).remember(framed.row, seen.speed)
         if seen.reason == "stopped":
             yield notice("stopped_early", count=len(seen.indices), total=total)
         return seen
@@ -324,6 +339,7 @@ class _Run:
             "seconds": plan.seconds,
             "strategy": plan.strategy if "share" in model.record else "frozen",
             "head": plan.head,
+            "framing": model.preprocessing.framing,
             "balance": plan.balance,
             **model.record,
             "train_pictures": taught,

@@ -162,7 +162,7 @@ class Tuning:
     def _settled(self, head: nn.Module) -> Plan:
         """The plan with speeds measured on a few batches here."""
         machine, plan = Machine(self._settings), self._plan
-        facts = Facts(self._images.counts(), len(self._train))
+        facts = Facts.of(self._images, train=len(self._train))
         speeds: dict[Work, float] = {work: machine.assumed(self._row, work, plan.wishes) for work in WORKS}
         measured: set[str] = set()
         while plan.recipe is not None and plan.recipe.strategy not in measured:

@@ -8,7 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_core import errors, wording
+from tl_core import (
+    dataset_errors,  # noqa: F401  # its kinds are among those below
+    errors,
+    wording,
+)
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -32,7 +36,11 @@ def core_words() -> dict[str, str]:
     sentences = {f"error.{kind.code}": kind.sentence for kind in _error_kinds(errors.TLError)}
     tables = {
         "skip": wording.SKIP_REASONS,
-        "remark": wording.REMARKS,
+        "finding": wording.FINDINGS,
+        "fix": wording.FIXES,
+        "edit": wording.EDITS,
+        "trait": wording.TRAITS,
+        "way": wording.WAYS,
         "stage": wording.STAGES,
         "notice": wording.NOTICES,
         "reason": wording.REASONS,

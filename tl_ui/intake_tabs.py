@@ -1,0 +1,104 @@
+"""Where pictures come from: files and folders of this computer, the camera class by class, the Hugging Face Hub."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from tl_core.events import Event
+from tl_core.hub_data.fetch import fetch
+from tl_ui.handlers import PRIVATE, speaks
+from tl_ui.parts import class_builder
+from tl_ui.parts.folder_picker import folder_picker, picked
+from tl_ui.words import language_of, say
+from tl_ui.workspace import Memory, Workspace
+
+
+class IntakeTabs:
+    """Draws the tabs; after each of the events `taken` the memory names a new set that is being read."""
+
+    def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
+        self._work = work
+        self.taken: list[Dependency] = []
+        with gr.Tabs(elem_id="sources"):
+            with gr.Tab(t("data.tab.files"), id="files"):
+                gr.Markdown(t("data.how"))
+                upload = gr.File(
+                    label=t("data.upload"), show_label=False, file_count="multiple", elem_id="upload", height=150
+                )
+                folder = folder_picker("folder", work.settings)
+                gr.Markdown(t("data.limits"), elem_classes=["tl-quiet"])
+            with gr.Tab(t("data.tab.builder"), id="builder"):
+                self.builder = class_builder.class_builder("builder")
+            with gr.Tab(t("data.tab.hub"), id="hub"):
+                gr.Markdown(t("data.hub.how"))
+                with gr.Row():
+                    repo = gr.Textbox(label=t("data.hub.name"), elem_id="hub-name", scale=3)
+                    get = gr.Button(t("data.hub.fetch"), elem_id="hub-fetch", scale=1)
+        self.taken.append(upload.upload(self.take, [upload, memory], memory, **PRIVATE))
+        self.taken.append(upload.clear(self.forget, memory, memory, **PRIVATE))
+        self.taken.append(folder.picked(self.take_folder, memory, memory, **PRIVATE))
+        class_builder.on_act(self.builder, self.collect, memory, [self.builder, memory], **PRIVATE)
+        self.taken.append(self.builder.use(self.take_collected, memory, memory, **PRIVATE))
+        for asked in (get.click, repo.submit):
+            self.taken.append(asked(self.take_from_hub, [repo, memory], memory, **PRIVATE))
+
+    @speaks
+    def take(self, files: list[str] | None, memory: Memory) -> Memory:
+        """Start reading uploaded files."""
+        if not files:
+            return memory
+        given = [(Path(file).name, Path(file)) for file in files]
+        return _reading(memory, self._work.sets.take(given, ", ".join(name for name, _ in given)))
+
+    @speaks
+    def take_folder(self, request: gr.Request, memory: Memory, event: gr.EventData) -> Memory:
+        """Start reading folders that the browser has sent file by file."""
+        files = picked(event, self._work.settings)
+        if not files:
+            raise gr.Error(say(language_of(request), "part.folder.failed"), print_exception=False)
+        tops = dict.fromkeys(rel.split("/")[0] for rel, _ in files)
+        return _reading(memory, self._work.sets.take(files, ", ".join(list(tops)[:3])))
+
+    def show_collected(self, memory: Memory, request: gr.Request) -> Any:
+        """What was collected class by class before the page was loaded."""
+        return class_builder.shown(self._work.sets.collection(memory.get("collected")), language_of(request))
+
+    @speaks
+    def collect(self, request: gr.Request, memory: Memory, event: gr.EventData) -> tuple[Any, Memory]:
+        """Do something to the collection, which is begun if need be."""
+        sets, key = self._work.sets, memory.get("collected")
+        if sets.collection(key) is None:
+            key = sets.new_collection()
+        collection = sets.collection(key)
+        assert collection is not None
+        return class_builder.apply(collection, event, language_of(request)), {**memory, "collected": key}
+
+    @speaks
+    def take_collected(self, memory: Memory, request: gr.Request) -> Memory:
+        """Start reading what was collected."""
+        language, collection = language_of(request), self._work.sets.collection(memory.get("collected"))
+        if collection is None:
+            raise gr.Error(say(language, "error.gone"), print_exception=False)
+        return _reading(memory, self._work.sets.take(collection.files(), say(language, "data.collected")))
+
+    @speaks
+    def take_from_hub(self, repo: str, memory: Memory) -> Memory:
+        """Start fetching a data set from the Hub."""
+        settings = self._work.settings
+
+        def fetched(folder: Path, should_stop: Callable[[], bool]) -> Iterator[Event]:
+            return fetch(repo, folder, settings, should_stop=should_stop)
+
+        return _reading(memory, self._work.sets.fetch(repo.strip(), fetched)) if repo.strip() else memory
+
+    def forget(self, memory: Memory) -> Memory:
+        """The person took the files away: nothing chosen, as at the start."""
+        self._work.sets.cancel(str(memory.get("set", "")))
+        return _reading(memory, "")
+
+
+def _reading(memory: Memory, key: str) -> Memory:
+    return {**memory, "set": key, "run": "", "step": 1}

@@ -1,0 +1,264 @@
+"""Sets of pictures behind their keys: reading uploads, what a person changed about a set, and the closer look at it.
+
+<data>/sets/<id>/   name.txt  events.jsonl  edits.json  set/ (what was read)  collected/ (class by class)
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tl_core.bundle.table import table_csv
+from tl_core.data.archive import Upload
+from tl_core.data.closer_look import CloserLook
+from tl_core.data.edits import Edit, from_record, to_record
+from tl_core.data.findings import Finding, findings
+from tl_core.data.imageset import FILE, ImageSet, Reading
+from tl_core.data.intake import prepare
+from tl_core.data.understand import understand
+from tl_core.errors import TLError, plain
+from tl_core.events import LAST, Event, Failed
+from tl_core.jobs.runs import STOP, EventLog, folder_of, new_key
+from tl_core.settings import Settings, scrubbed_environment
+from tl_ui.collection import Collection
+from tl_ui.words import say
+
+SET, NAME, EDITS, COLLECTED = "set", "name.txt", "edits.json", "collected"
+# One large upload leaves room for another; the others wait for their turn (SECURITY 5.1, case 39).
+_READINGS_AT_ONCE = 2
+_KEPT = 4  # readings in memory
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tbz", ".txz", ".z01")
+_ROOT = Path(__file__).parents[1]
+log = logging.getLogger("transfer_lab.page")
+
+# Gives the uploads of a set, which may first have to be fetched; reports how that goes.
+Fetch = Callable[[Path, Callable[[], bool]], Iterator[Event]]
+
+
+class Sets:
+    """All sets of one data folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._turns = threading.BoundedSemaphore(_READINGS_AT_ONCE)
+        self._busy: set[Path] = set()
+        self._looking: dict[Path, subprocess.Popen[bytes]] = {}
+        self._readings: OrderedDict[Path, Reading] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # reading
+
+    def take(self, files: Sequence[tuple[str, Path]], name: str) -> str:
+        """Start reading `files` (path as the person knows it, file on disk) in the background; gives the set's key.
+
+        Archives are uploads of their own; all else together is one.
+        """
+        key, folder = self._new(name)
+        uploads: list[Upload] = []
+        loose: list[tuple[str, Path]] = []
+        for number, (told, file) in enumerate(files):
+            own = folder / "uploads" / f"{number:06}"
+            _link(file, own)
+            if told.lower().endswith(_ARCHIVES):
+                uploads.append(Upload(plain(told), own))
+            else:
+                loose.append((told, own))
+        if loose:
+            uploads.append(Upload(plain(name), files=tuple(loose)))
+        self._begin(folder, uploads, name)
+        return key
+
+    def fetch(self, name: str, fetched: Fetch) -> str:
+        """Start reading what `fetched` lays into a folder, in the background; gives the set's key."""
+        key, folder = self._new(name)
+        into = folder / "uploads" / "fetched"
+        into.parent.mkdir()
+        self._begin(folder, [Upload(plain(name), into)], name, lambda stop: fetched(into, stop))
+        return key
+
+    def _new(self, name: str) -> tuple[str, Path]:
+        key = new_key()
+        folder = folder_of(self._settings.sets_dir, key)
+        assert folder is not None, "keys come from new_key"
+        folder.mkdir(parents=True)
+        (folder / NAME).write_text(plain(name), encoding="utf-8")
+        return key, folder
+
+    def _begin(
+        self,
+        folder: Path,
+        uploads: Sequence[Upload],
+        name: str,
+        before: Callable[[Callable[[], bool]], Iterable[Event]] = lambda stop: (),
+    ) -> None:
+        self._busy.add(folder)
+        work = (folder, uploads, name, before)
+        threading.Thread(target=self._read, args=work, name="reading", daemon=True).start()
+
+    def _read(
+        self,
+        folder: Path,
+        uploads: Sequence[Upload],
+        name: str,
+        before: Callable[[Callable[[], bool]], Iterable[Event]],
+    ) -> None:
+        events, stop = EventLog(folder), folder / STOP
+        try:
+            with self._turns:
+                for event in before(stop.exists):
+                    events.append(event)
+                for event in prepare(uploads, folder / SET, self._settings, name=name, should_stop=stop.exists):
+                    events.append(event)
+            if not stop.exists():
+                self._look_closer(folder / SET)
+        except TLError as error:
+            events.append(Failed.of(error))
+        except Exception:
+            log.exception("reading %s failed", folder.name)
+            events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+        finally:
+            shutil.rmtree(folder / "uploads", ignore_errors=True)
+            if stop.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            self._busy.discard(folder)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being read."""
+        return bool(self._busy)
+
+    def cancel(self, key: str) -> None:
+        folder = self.find(key)
+        if folder is not None and not (folder / SET / FILE).exists():
+            (folder / STOP).touch()
+
+    def name(self, key: str) -> str | None:
+        """What the upload behind `key` was called; None when there is no such set."""
+        folder = self.find(key)
+        with contextlib.suppress(OSError):
+            return None if folder is None else (folder / NAME).read_text(encoding="utf-8")
+        return None
+
+    def lost(self, key: str) -> bool:
+        """Whether the reading behind `key` neither ended nor goes on: the program was restarted in the middle."""
+        folder = self.find(key)
+        if folder is None or folder in self._busy:
+            return False
+        events = EventLog(folder).new()
+        return not events or not isinstance(events[-1], LAST)
+
+    def log(self, key: str) -> EventLog | None:
+        folder = self.find(key)
+        return None if folder is None else EventLog(folder)
+
+    # understanding
+
+    def reading(self, key: str) -> Reading | None:
+        """What was read of the upload behind `key`."""
+        folder = self.find(key)
+        if folder is None:
+            return None
+        with self._lock:
+            if folder not in self._readings:
+                try:
+                    self._readings[folder] = Reading.load(folder / SET)
+                except (OSError, ValueError, KeyError):
+                    return None
+                while len(self._readings) > _KEPT:
+                    self._readings.popitem(last=False)
+            self._readings.move_to_end(folder)
+            return self._readings[folder]
+
+    def images(self, key: str) -> ImageSet | None:
+        """The set behind `key` as it is now, with the person's changes; None while there is none."""
+        reading = self.reading(key)
+        if reading is None:
+            return None
+        look = CloserLook.load(reading.folder)
+        return understand(reading, self.edits(key), look.near if look is not None else ())
+
+    def findings(self, key: str, images: ImageSet) -> tuple[Finding, ...]:
+        """What is odd about the set behind `key`, as it is now."""
+        return findings(images, self._settings, CloserLook.load(images.folder), self.edits(key))
+
+    def edits(self, key: str) -> tuple[Edit, ...]:
+        """What the person has changed about the set behind `key`, in order."""
+        folder = self.find(key)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return () if folder is None else from_record(json.loads((folder / EDITS).read_text(encoding="utf-8")))
+        return ()
+
+    def change(self, key: str, edits: Sequence[Edit]) -> None:
+        """Keep `edits` as all that is changed about the set behind `key`; runs begun before have theirs."""
+        folder = self.find(key)
+        if folder is not None:
+            temporary = folder / f"{EDITS}.tmp{threading.get_ident()}"
+            temporary.write_text(json.dumps(to_record(edits)), encoding="utf-8")
+            temporary.replace(folder / EDITS)
+
+    def skipped_file(self, key: str, images: ImageSet, language: str) -> str | None:
+        """The files of the set behind `key` that are not used and why, as a CSV file to download; None without any."""
+        folder = self.find(key)
+        if folder is None or not images.skipped:
+            return None
+        path = self._settings.data_dir / "web" / "exports" / folder.name / "not-used.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [(file.name, say(language, f"skip.{file.reason}")) for file in images.skipped]
+        path.write_text(table_csv((say(language, "data.col_file"), say(language, "data.col_reason")), rows), "utf-8")
+        return str(path)
+
+    def looking(self, key: str) -> bool:
+        """Whether the closer look at the set behind `key` is still being taken."""
+        folder = self.find(key)
+        child = None if folder is None else self._looking.get(folder / SET)
+        return child is not None and child.poll() is None
+
+    def _look_closer(self, folder: Path) -> None:
+        """Start the closer look in a process of its own; the page does not wait for it."""
+        for done in [path for path, child in self._looking.items() if child.poll() is not None]:
+            del self._looking[done]
+        environment = scrubbed_environment(PYTHONPATH=str(_ROOT), TL_DATA_DIR=str(self._settings.data_dir))
+        command = [sys.executable, "-m", "tl_core.review", str(folder)]
+        self._looking[folder] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, cwd=_ROOT)
+
+    def close(self) -> None:
+        """End the closer looks that are still being taken; whoever trains on such a set takes its look then."""
+        for child in self._looking.values():
+            child.kill()
+            child.wait()
+
+    # collecting, class by class
+
+    def new_collection(self) -> str:
+        """The key of a new, empty collection."""
+        key = new_key()
+        folder = folder_of(self._settings.sets_dir, key)
+        assert folder is not None, "keys come from new_key"
+        folder.mkdir(parents=True)
+        return key
+
+    def collection(self, key: object) -> Collection | None:
+        """The collection behind `key`; None when it is gone."""
+        folder = self.find(key)
+        return None if folder is None else Collection(folder / COLLECTED, self._settings)
+
+    def find(self, key: object) -> Path | None:
+        """The folder behind `key`, if it is there."""
+        folder = folder_of(self._settings.sets_dir, key) if isinstance(key, str) else None
+        return folder if folder is not None and folder.is_dir() else None
+
+
+def _link(file: Path, own: Path) -> None:
+    """`file` also under the name `own`: not moved, as two people who upload the same file share one of Gradio's."""
+    own.parent.mkdir(exist_ok=True)
+    try:
+        os.link(file, own)
+    except OSError:
+        shutil.copyfile(file, own)
