@@ -77,6 +77,7 @@ def main() -> None:
     work, i18n = Workspace(SETTINGS), translations(SETTINGS)
     sweep(SETTINGS)
     work.sweep_exports()
+    work.sets.tidy()
     page = build(work, i18n)
     page.queue(max_size=64, api_open=False, default_concurrency_limit=16)
     settings = launch_settings(i18n, host=args.host, port=args.port, open_browser=args.open)

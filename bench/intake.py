@@ -2,8 +2,8 @@
 
     python -m bench.intake [speed] [size]
 
-speed: `prepare` on hymenoptera's JPEGs beside two processes that do nothing but decode each file with the decoder of
-ours and resize it as ours does, interleaved, medians. "with start" counts processes and imports on both sides;
+speed: `prepare` on hymenoptera's JPEGs and on made-up photos of 12 megapixels, beside two processes that do nothing but
+decode each file with the decoder of ours and resize it as ours does, interleaved, medians. "with start" counts processes and imports on both sides;
 "without" is from the first picture to the finished set on ours, from the first to the last on theirs.
 
 size: 20,000 made-up photos of about 100 KB in one zip; seconds, the memory that only the parent and only the child hold
@@ -27,10 +27,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from tl_core.data.imageset import RGB
 from tl_core.events import Event, Progress
 from tl_core.settings import Settings
 
 ROUNDS, PROCESSES = 9, 2
+PHONE = 96  # pictures of 12 megapixels
 DATA = Path(__file__).parents[2] / "shared" / "data"
 COUNT, CLASSES, BASES = 20_000, 20, 100
 
@@ -84,7 +86,17 @@ def ours(source: Path, work: Path, settings: Settings) -> tuple[float, float, fl
 
 
 def speed(scratch: Path) -> None:
-    settings, source = Settings(data_dir=scratch / "data"), DATA / "hymenoptera.zip"
+    settings = Settings(data_dir=scratch / "data")
+    phone = scratch / "phone.zip"
+    with zipfile.ZipFile(phone, "w") as archive:
+        for i, picture in enumerate(photos(8, (4_000, 3_000))):
+            for copy in range(PHONE // 8):
+                archive.writestr(f"{copy % 2}/{i}-{copy}.jpg", _jpeg(np.roll(picture, 97 * copy, axis=(0, 1))))
+    for source in (DATA / "hymenoptera.zip", phone):
+        compare(source, scratch, settings)
+
+
+def compare(source: Path, scratch: Path, settings: Settings) -> None:
     with zipfile.ZipFile(source) as archive:
         count = sum(not entry.is_dir() for entry in archive.infolist())
     rounds = [(ours(source, scratch / "set", settings), bare_processes(source)) for _ in range(ROUNDS)]
@@ -95,19 +107,29 @@ def speed(scratch: Path) -> None:
         print(f"  {name}: ours {mine:.2f} s, bare {theirs:.2f} s; throughput {ratio:.2f} of bare")
 
 
+def photos(count: int, size: tuple[int, int]) -> list[RGB]:
+    """Photo-like pictures, (height, width, 3), of `size` (width, height)."""
+    rng, made = np.random.default_rng(0), []
+    for _ in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(size, 3)
+        grain = rng.normal(0, 11, (size[1], size[0], 1))
+        made.append((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8))
+    return made
+
+
+def _jpeg(pixels: RGB) -> bytes:
+    data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=88, colorsubsampling="420")
+    return data
+
+
 def made_up(path: Path) -> None:
     """A zip of `COUNT` different photo-like JPEGs in `CLASSES` folders."""
     rng = np.random.default_rng(0)
-    bases = []
-    for _ in range(BASES):
-        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((640, 480), 3)
-        grain = rng.normal(0, 11, (480, 640, 1))
-        bases.append((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8))
+    bases = photos(BASES, (640, 480))
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(COUNT):
             shifted = np.roll(bases[i % BASES], rng.integers(0, 640, 2), axis=(0, 1))
-            data = simplejpeg.encode_jpeg(np.ascontiguousarray(shifted), quality=88, colorsubsampling="420")
-            archive.writestr(f"class {i % CLASSES}/{i:05}.jpg", data)
+            archive.writestr(f"class {i % CLASSES}/{i:05}.jpg", _jpeg(shifted))
 
 
 def anonymous(process: int) -> float:

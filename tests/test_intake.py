@@ -4,8 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.children import decoders
 from tests.conftest import Zipper, encode, picture, shared
 from tl_core import errors
 from tl_core.data import intake
@@ -185,6 +187,66 @@ def test_stopping_leaves_nothing(make_zip: Zipper, tmp_path: Path, settings: Set
 def test_a_full_disk_is_said_before_anything_is_written(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
     full = replace(settings, free_disk_reserve=10**18)
     assert "The disk of this machine is full" in refused(make_zip({"a": 2, "b": 2}), tmp_path / "set", full)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 30 MB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a disk of its own can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_case_38_a_disk_that_fills_up_is_named_left_clean_and_good_for_a_small_upload(
+    make_zip: Zipper, small_disk: Path, settings: Settings
+) -> None:
+    content: dict[str, bytes | int] = {
+        f"{'ab'[i % 2]}/{i}.jpg": picture(i, size=(400, 400), shape=("star", "circle")[i % 2]) for i in range(120)
+    }
+    assert "The disk of this machine is full" in refused(make_zip(content), small_disk / "set", settings)
+    assert list(small_disk.iterdir()) == [] and shutil.disk_usage(small_disk).used < 1_000_000
+    list(prepare(make_zip({"a": 3, "b": 3}, "few.zip"), small_disk / "set", settings))
+    assert len(load(small_disk / "set").pictures) == 6
+
+
+def test_cases_40_and_43_reading_has_a_limit_of_time(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    from PIL import Image
+
+    large = encode(Image.new("1", (6_200, 6_200)), "png")  # 38 million pixels in 5 KB
+    upload = make_zip({f"{'ab'[i % 2]}/{i}.png": large + bytes(i) for i in range(200)})
+    assert upload.stat().st_size < 20_000_000
+    started = time.monotonic()
+    sentence = refused(upload, tmp_path / "set", replace(settings, max_reading_seconds=2))
+    assert "took longer than is allowed here" in sentence and "of 200 pictures" in sentence
+    assert time.monotonic() - started < 12 and not decoders()
+
+
+def test_case_57_a_child_that_hangs_is_replaced(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    stopped: list[int] = []
+    for event in prepare(
+        make_zip({"a": 60, "b": 60}), tmp_path / "set", replace(settings, decoder_seconds_per_picture=2)
+    ):
+        if isinstance(event, Progress) and event.done < event.total and not stopped:
+            stopped = decoders()
+            for child in stopped:
+                os.kill(child, signal.SIGSTOP)
+    assert stopped and not decoders()
+    images = load(tmp_path / "set")
+    assert len(images.pictures) + len(images.skipped) == 120 and len(images.skipped) <= 1
+
+
+def test_a_reading_is_cancelled_within_a_second(make_zip: Zipper, tmp_path: Path, settings: Settings) -> None:
+    asked: list[float] = []
+    for event in prepare(make_zip({"a": 400, "b": 400}), tmp_path / "set", settings, should_stop=lambda: bool(asked)):
+        assert not isinstance(event, PicturesReady)
+        if isinstance(event, Progress) and event.done and not asked:
+            asked.append(time.monotonic())
+    assert asked and time.monotonic() - asked[0] < 1
+    assert not (tmp_path / "set").exists() and not decoders()
 
 
 def test_loose_files_are_decoded_in_order_with_reasons(tmp_path: Path, settings: Settings) -> None:

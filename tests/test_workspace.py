@@ -1,14 +1,19 @@
 """What the page's buttons do, without a browser: uploads become sets, keys open only what is theirs."""
 
 import shutil
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.children import decoders
 from tests.conftest import Zipper, picture
+from tests.test_archives import full_overlap
 from tl_core.data.closer_look import CloserLook
 from tl_core.data.edits import Drop, LeaveOut, Rename
 from tl_core.errors import OneClassError
@@ -89,6 +94,51 @@ def test_a_reading_cut_off_by_a_restart_is_noticed(settings: Settings) -> None:
     assert work.sets.lost(key)
     EventLog(folder(work, key)).append(Progress("reading", 3, 9, 1.0))
     assert work.sets.lost(key)
+
+
+def test_case_37_what_a_killed_program_has_half_read_is_never_a_set_and_goes(settings: Settings) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tl_core.settings import Settings;"
+        "from tl_ui.sets import Sets;"
+        "sets = Sets(Settings(data_dir=Path(sys.argv[1]), free_disk_reserve=0));"
+        "print(sets.take([('x.zip', Path(sys.argv[2]))], 'x.zip'), flush=True); time.sleep(60)"
+    )
+    upload = settings.data_dir.parent / "x.zip"
+    with zipfile.ZipFile(upload, "w") as archive:
+        for i in range(1500):
+            archive.writestr(f"{'ab'[i % 2]}/{i}.jpg", picture(i % 50, shape=("star", "circle")[i % 2]))
+    for moment in (0.02, 0.15, 0.3, 0.6):
+        command = [sys.executable, "-c", code, str(settings.data_dir), str(upload)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+        assert process.stdout is not None
+        key = process.stdout.readline().strip()
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        again = Workspace(settings)  # as after the restart
+        again.sets.tidy()
+        reading, where = again.sets.reading(key), folder(again, key)
+        if reading is None:
+            assert again.sets.lost(key) and not (where / "set").exists()
+        assert not (where / "uploads").exists()
+
+
+def test_case_39_bombs_uploaded_at_once_leave_room_for_others(
+    work: Workspace, make_zip: Zipper, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "bomb.zip"
+    bomb.write_bytes(full_overlap())
+    bad = [take(work, bomb, f"{i}.zip") for i in range(20)]
+    started = time.monotonic()
+    good = take(work, make_zip({"a": 5, "b": 5}), "good.zip")
+    most = 0
+    while work.sets.images(good) is None:
+        most = max(most, len(decoders()))
+        assert time.monotonic() - started < 20
+        time.sleep(0.01)
+    assert most <= 2
+    wait(lambda: all(EventLog(folder(work, key)).new() for key in bad))
+    assert all(isinstance(EventLog(folder(work, key)).new()[-1], Failed) for key in bad)
 
 
 def test_case_90_another_key_opens_nothing(work: Workspace, make_zip: Zipper) -> None:

@@ -31,6 +31,7 @@ class IntakeTabs:
                 folder = folder_picker("folder", work.settings)
                 gr.Markdown(t("data.limits"), elem_classes=["tl-quiet"])
             with gr.Tab(t("data.tab.builder"), id="builder"):
+                gr.Markdown(t("data.builder.how"))
                 self.builder = class_builder.class_builder("builder")
             with gr.Tab(t("data.tab.hub"), id="hub"):
                 gr.Markdown(t("data.hub.how"))

@@ -134,6 +134,14 @@ class Sets:
         """Whether anything is being read."""
         return bool(self._busy)
 
+    def tidy(self) -> None:
+        """Remove what readings that a restart cut off have left; their pages are told that they are gone."""
+        for folder in self._settings.sets_dir.glob("*"):
+            if folder not in self._busy:
+                shutil.rmtree(folder / "uploads", ignore_errors=True)
+                if not (folder / SET / FILE).exists():
+                    shutil.rmtree(folder / SET, ignore_errors=True)
+
     def cancel(self, key: str) -> None:
         folder = self.find(key)
         if folder is not None and not (folder / SET / FILE).exists():

@@ -14,6 +14,7 @@ import os
 import resource
 import shutil
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,7 +122,11 @@ def _told(way: Labelling, files: list[_File]) -> dict[str, Any]:
         "values": dict(way.values),
         "guess": way.guess,
         "places": [[place.label, place.part] if isinstance(place, Place) else place for place in places],
-        "skipped": [[name, place] for name, place in way.places.items() if isinstance(place, str) and name not in mine],
+        "skipped": [
+            [name, place]
+            for name, place in way.places.items()
+            if isinstance(place, str) and place != "label_table" and name not in mine
+        ],
     }
 
 
@@ -129,26 +134,41 @@ def _decode_all(files: list[_File], job: dict[str, Any], settings: Settings) -> 
     """Decode the job's share; pixels and thumbnails go to their files, then one line a picture to the parent."""
     mine = range(job["start"], min(job["until"], len(files)))
     mode = "r+b" if job["stored"] else "wb"
-    with Path(job["pixels"]).open(mode) as out, Path(job["thumbs"]).open(mode) as small:
-        for file, at in ((out, job["offset"]), (small, job["stored"] * THUMB_BYTES)):
+    with Path(job["pixels"]).open(mode) as pixels, Path(job["thumbs"]).open(mode) as small:
+        for file, at in ((pixels, job["offset"]), (small, job["stored"] * THUMB_BYTES)):
             file.seek(at)
             file.truncate()
-        for batch in _decoded(files, mine, job["threads"], set(job["blamed"]), settings):
-            for _, result in batch:
-                if isinstance(result, _Read):
-                    out.write(result.pixels.data)
-                    small.write(result.thumb)
-            out.flush()
+        store = _Store(pixels.fileno(), job["offset"])
+        for batch in _decoded(files, mine, job["threads"], set(job["blamed"]), store, settings):
+            small.write(b"".join(result.thumb for _, result in batch if isinstance(result, _Read)))
             small.flush()
             sys.stdout.writelines(json.dumps(_line(files[n], n, result)) + "\n" for n, result in batch)
             sys.stdout.flush()
 
 
+class _Store:
+    """The file of pixels, to which any thread adds a picture while it is still in that core's cache."""
+
+    def __init__(self, file: int, end: int) -> None:
+        self._file, self._end, self._lock = file, end, threading.Lock()
+
+    def add(self, pixels: RGB) -> int:
+        """Where in the file they begin."""
+        with self._lock:
+            at, self._end = self._end, self._end + pixels.nbytes
+        rest, done = pixels.data.cast("B"), 0
+        while done < len(rest):
+            done += os.pwrite(self._file, rest[done:], at + done)
+        return at
+
+
 @dataclass(frozen=True)
 class _Read:
-    """A decoded picture: (H, W, 3) pixels, 16 x 16 RGB bytes, and the digest of its file."""
+    """A picture in the store, its 16 x 16 RGB bytes, and the digest of its file."""
 
-    pixels: RGB
+    offset: int
+    height: int
+    width: int
     thumb: bytes
     digest: str
     traits: tuple[str, ...]
@@ -158,19 +178,20 @@ def _line(file: _File, number: int, result: _Read | str) -> dict[str, Any]:
     line: dict[str, Any] = {"n": number, "name": file.name}
     if isinstance(result, str):
         return line | {"skip": result}
-    height, width = result.pixels.shape[:2]
-    return line | {"height": height, "width": width, "digest": result.digest, "traits": result.traits}
+    return line | {name: value for name, value in vars(result).items() if name != "thumb"}
 
 
 Batch = list[tuple[int, _Read | str]]
 
 
-def _decoded(files: list[_File], numbers: range, threads: int, blamed: set[int], settings: Settings) -> Iterator[Batch]:
+def _decoded(
+    files: list[_File], numbers: range, threads: int, blamed: set[int], store: _Store, settings: Settings
+) -> Iterator[Batch]:
     """(number, picture | reason) in order, a few at a time. Files are read here, one after the other as they lie in the
     upload, and decoded ahead in threads; with one thread singly, so that whatever kills this process is known."""
 
     def decode_some(batch: list[tuple[int, bytes | str]]) -> Batch:
-        return [(n, data if isinstance(data, str) else _one(data, settings)) for n, data in batch]
+        return [(n, data if isinstance(data, str) else _one(data, store, settings)) for n, data in batch]
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[int, Future[Batch]]] = deque()  # with the bytes of their files
@@ -206,7 +227,7 @@ def _bytes(file: _File) -> bytes | str:
         return str(error.args[0])
 
 
-def _one(data: bytes, settings: Settings) -> _Read | str:
+def _one(data: bytes, store: _Store, settings: Settings) -> _Read | str:
     try:
         decoded = decode(data, settings)
     except PictureProblemError as error:
@@ -216,11 +237,13 @@ def _one(data: bytes, settings: Settings) -> _Read | str:
         os._exit(OUT_OF_MEMORY)
     except Exception:  # no decoder's surprise may cost more than its picture; this process is there for that
         return "damaged"
+    offset = store.add(decoded.pixels)
+    height, width = decoded.pixels.shape[:2]
     small = thumbnail(decoded.pixels, THUMB_SIDE)
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     bounds = cast("tuple[tuple[int, int], ...]", small.getextrema())
     flat = ("one_colour",) if max(high - low for low, high in bounds) <= FLAT else ()
-    return _Read(decoded.pixels, small.tobytes(), digest, (*decoded.traits, *flat))
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    return _Read(offset, height, width, small.tobytes(), digest, (*decoded.traits, *flat))
 
 
 def _alive(seen: int) -> None:

@@ -211,9 +211,8 @@ def _take(line: dict[str, Any], reading: _SoFar) -> None:
         reading.rows.append(line)
         reading.next = line["n"] + 1
         if "skip" not in line:
-            line["offset"] = reading.offset
             reading.stored += 1
-            reading.offset += line["height"] * line["width"] * 3
+            reading.offset = max(reading.offset, line["offset"] + line["height"] * line["width"] * 3)
     reading.complete = reading.listed and reading.next >= reading.total
 
 
