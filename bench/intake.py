@@ -2,9 +2,10 @@
 
     python -m bench.intake [speed] [size]
 
-speed: `prepare` on hymenoptera's JPEGs and on made-up photos of 12 megapixels, beside two processes that do nothing but
-decode each file with the decoder of ours and resize it as ours does, interleaved, medians. "with start" counts processes and imports on both sides;
-"without" is from the first picture to the finished set on ours, from the first to the last on theirs.
+speed: `prepare` on hymenoptera's JPEGs and on made-up photos of 12 megapixels, beside two processes that do nothing
+but decode each file with the decoder of ours and resize it as ours does, interleaved, medians. "with start" counts
+processes and imports on both sides; "without" is from the first picture to the finished set on ours, from the first to
+the last on theirs.
 
 size: 20,000 made-up photos of about 100 KB in one zip; seconds, the memory that only the parent and only the child hold
 (RssAnon) on the way, and how long a cancelled reading takes to end. Needs 12 GB of disk.

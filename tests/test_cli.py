@@ -87,6 +87,12 @@ def test_a_mistake_is_one_sentence_and_status_two(
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_the_commands_are_there_before_anything_heavy() -> None:
+    code = "import sys, tl_core.cli.commands; print({'torch', 'timm', 'pyarrow', 'pandas', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_ctrl_c_keeps_what_was_learned(make_zip: Zipper, tmp_path: Path) -> None:
     upload = make_zip({"star": 700, "circle": 700})
     command = [sys.executable, "-m", "tl_core", "train", str(upload), "--out", str(tmp_path / "out"), "--json"]

@@ -48,7 +48,7 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     page.click("#to-results")
     page.wait_for_selector(".tl-headline")
     assert "153 pictures that took no part in training" in page.inner_text("#headline")
-    assert page.locator("#mistakes img").count() > 0
+    page.wait_for_selector("#mistakes img")
     assert page.locator(".tl-confusion td").count() == 4
 
     page.click("#to-use")

@@ -19,7 +19,6 @@ from tl_core.data.intake import prepare
 from tl_core.data.understand import load, ready, unconfirmed, way_of
 from tl_core.errors import NothingTrainedError, OptionError
 from tl_core.hub_data.fetch import fetch, from_hub
-from tl_core.review import review
 from tl_core.settings import Settings
 
 _STAMP = "source.json"
@@ -64,6 +63,8 @@ def prepared(
         if should_stop():
             raise NothingTrainedError
         (folder / _STAMP).write_text(json.dumps(_stamp(data)))
+    from tl_core.review import review  # and with it torch: a wrong path is answered without
+
     show(review(folder, settings=settings, should_stop=should_stop), as_lines=as_lines)
     if should_stop():
         raise NothingTrainedError
