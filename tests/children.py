@@ -8,15 +8,17 @@ from types import TracebackType
 
 def decoders() -> list[int]:
     """Process ids of the decoding children of this process that are still running."""
+    return children_running("decoder_process")
+
+
+def children_running(module: str) -> list[int]:
+    """Process ids of this process's children that run `module`."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
-            if (
-                int(parent) == os.getpid()
-                and state != "Z"
-                and b"decoder_process" in (stat.with_name("cmdline").read_bytes())
-            ):
+            mine = int(parent) == os.getpid() and state != "Z"
+            if mine and module.encode() in stat.with_name("cmdline").read_bytes():
                 found.append(int(stat.parent.name))
         except OSError:  # it has just ended
             continue

@@ -8,10 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tl_core.data.edits import Accept, Drop, Edit, LeaveOut, Move, Relabel, Rename, from_record, to_record
+from tl_core.data.findings import findings
 from tl_core.data.imageset import Classes, Reading, Stored
 from tl_core.data.quality import Pair
 from tl_core.data.understand import trouble, unconfirmed, understand, way_of
-from tl_core.errors import OneClassError, TooFewPicturesError
+from tl_core.errors import NothingLeftError, OneClassError, TooFewPicturesError
 from tl_core.settings import Settings
 
 FOLDERS = ("cats", "cats", "cats", "dogs", "dogs", "dogs", None)
@@ -66,6 +67,19 @@ def test_pictures_keep_their_rows_and_pixels_whatever_is_changed() -> None:
     images = understand(reading(), (Drop((0,)), Rename("dogs", "a")))
     assert images.rows == (1, 2, 3, 4, 5) and images.stored == 7
     assert [images.class_names[p.label] for p in images.pictures] == ["cats", "cats", "a", "a", "a"]
+
+
+def test_what_was_dropped_stays_out_whatever_way_the_classes_are_read() -> None:
+    assert classes(Drop((0, 1)), Relabel("table:t.csv:size")) == {"big": 3, "small": 2}
+    assert classes(Drop((0,)), Relabel("table:t.csv:size"), Relabel("folders")) == {"birds": 0, "cats": 2, "dogs": 3}
+
+
+def test_everything_left_out_is_said_and_can_be_undone() -> None:
+    nothing = (LeaveOut("birds"), LeaveOut("cats"), LeaveOut("dogs"))
+    images = understand(reading(), nothing)
+    assert images.class_names == () and isinstance(trouble(images, Settings()), NothingLeftError)
+    assert findings(images, Settings()) == ()
+    assert classes(*nothing[:-1]) == {"dogs": 3}
 
 
 rows = st.lists(st.integers(-2, 9), max_size=4).map(tuple)

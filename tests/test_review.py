@@ -1,5 +1,6 @@
 """A closer look: near copies are found and others are not, leaks are measured, look-alikes are named."""
 
+import fcntl
 import io
 import itertools
 import json
@@ -95,6 +96,25 @@ def test_a_heap_of_copies_takes_no_heap_of_memory() -> None:
     assert near_pairs(thumbs, ["same"] * 4_000) == []
     pairs = near_pairs(thumbs, [str(i) for i in range(4_000)])
     assert len(pairs) <= 32 * 4_000
+
+
+def test_copies_are_found_among_pictures_that_all_look_alike() -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.normal(128, 60, 768)
+    scans = [np.clip(scene + rng.normal(0, 9, 768), 0, 255).astype(np.uint8) for _ in range(300)]
+    copies = [np.clip(scan.astype(int) + rng.integers(-1, 2, 768), 0, 255).astype(np.uint8) for scan in scans[:40]]
+    pairs = near_pairs(np.stack(scans + copies), [str(i) for i in range(340)])
+    found = {(pair.a, pair.b) for pair in pairs}
+    assert all((i, 300 + i) in found for i in range(40))
+
+
+def test_whoever_waits_for_a_look_does_so_quietly(make_zip: Zipper, read_set: Reader, settings: Settings) -> None:
+    images = read_set(make_zip({"a": 4, "b": 4}))
+    with (images.folder / "review.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        end = time.monotonic() + 1
+        events = list(review(images.folder, settings=settings, should_stop=lambda: time.monotonic() > end))
+    assert 1 <= len(events) <= 10 and CloserLook.load(images.folder) is None
 
 
 def test_copies_of_every_kind_are_told_apart(make_zip: Zipper, read_set: Reader, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.children import decoders
+from tests.children import children_running, decoders
 from tests.conftest import Zipper, picture
 from tests.test_archives import full_overlap
 from tl_core.data.closer_look import CloserLook
 from tl_core.data.edits import Drop, LeaveOut, Rename
 from tl_core.errors import OneClassError
-from tl_core.events import Failed, PicturesReady, Progress
+from tl_core.events import Event, Failed, PicturesReady, Progress
 from tl_core.jobs.runs import EventLog, folder_of, new_key
 from tl_core.settings import Settings
 from tl_core.training.plan import Wishes
@@ -206,6 +207,52 @@ def test_the_closer_look_comes_by_itself(work: Workspace, make_zip: Zipper) -> N
     images = work.sets.images(key)
     assert images is not None
     assert "copies_across_classes" in {f.code for f in work.sets.findings(key, images)}
+
+
+def test_many_sets_are_looked_at_closely_one_after_the_other(work: Workspace, make_zip: Zipper) -> None:
+    keys = [take(work, make_zip({"a": 4, "b": 4}), f"{i}.zip") for i in range(4)]
+    most = 0
+    while any(work.sets.images(key) is None or work.sets.looking(key) for key in keys):
+        most = max(most, len(children_running("tl_core.review")))
+        time.sleep(0.02)
+    assert most == 1
+    assert all(CloserLook.load(folder(work, key) / "set") for key in keys)
+
+
+def test_who_waits_for_a_turn_can_cancel_and_slow_fetches_hold_up_no_upload(work: Workspace, make_zip: Zipper) -> None:
+    over = threading.Event()
+
+    def slow(into: Path, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        over.wait(60)
+        yield Progress("fetching", 0, 1)
+
+    fetches = [work.sets.fetch("user/name", slow) for _ in range(3)]
+    good = take(work, make_zip({"a": 4, "b": 4}), "x.zip")
+    wait(lambda: work.sets.images(good))
+    work.sets.cancel(fetches[2])
+    started = time.monotonic()
+    wait(lambda: work.sets.name(fetches[2]) is None)
+    assert time.monotonic() - started < 1
+    for key in fetches[:2]:
+        work.sets.cancel(key)
+    over.set()
+    wait(lambda: all(work.sets.name(key) is None for key in fetches))
+
+
+def test_an_archive_is_known_by_its_bytes_and_one_inside_a_folder_is_skipped(
+    work: Workspace, make_zip: Zipper, tmp_path: Path
+) -> None:
+    upload = make_zip({"a": 4, "b": 4})
+    key = take(work, upload, "download")
+    wait(lambda: work.sets.images(key))
+    files = [(f"pets/{label}/{i}.jpg", tmp_path / f"{label}{i}.jpg") for label in "ab" for i in range(3)]
+    for i, (_, file) in enumerate(files):
+        file.write_bytes(picture(i))
+    key = work.sets.take([*files, ("pets/backup.zip", upload)], "pets")
+    wait(lambda: work.sets.images(key))
+    images = work.sets.images(key)
+    assert images is not None and images.counts() == (3, 3)
+    assert [s.reason for s in images.skipped] == ["nested_archive"]
 
 
 def test_the_list_of_what_is_not_used_is_safe_for_spreadsheets(work: Workspace, make_zip: Zipper) -> None:

@@ -4,7 +4,7 @@
     ├─ IntakeError       EmptyUploadError, NotAnArchiveError, OtherArchiveError, BrokenArchiveError,
     │                    PasswordError, UnsafeArchiveError, TooLargeError, NoPicturesError,
     │                    UnreadablePicturesError, OneClassError, TooFewPicturesError, TooManyClassesError,
-    │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError,
+    │                    IntakeCrashedError, DiskFullError, NoClassFoldersError, CompressionError, NothingLeftError,
     │                    TooSlowError, EmptyArchiveError, SplitArchiveError,
     │                    CollectionFullError
     ├─ PictureError      one picture that cannot be predicted
@@ -134,6 +134,11 @@ class OneClassError(IntakeError):
         "Found one class only: “{label}”. At least two are needed, so that there is something to tell apart. "
         "Add a folder with pictures of something else and zip both."
     )
+
+
+class NothingLeftError(IntakeError):
+    code = "nothing_left"
+    sentence = "Every picture has been left out, so there is nothing to learn from. Undo the last change."
 
 
 class TooFewPicturesError(IntakeError):

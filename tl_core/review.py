@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from tl_core.training.solve import SolvedHead, solve
 NEIGHBOURS = 10
 _LOCK = "review.lock"
 _BLOCK = 1024  # rows compared at a time
+_WAIT = 0.2  # seconds between two tries to get the folder
+_LEAST_TESTED = 20  # honest test pictures: a score on fewer says nothing
 
 
 def review(folder: Path, *, settings: Settings, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -48,6 +51,7 @@ def review(folder: Path, *, settings: Settings, should_stop: Callable[[], bool] 
             if should_stop():
                 return
             yield Progress("reviewing", 0, 1)
+            time.sleep(_WAIT)
         if CloserLook.load(folder) is None:
             yield from _look(Reading.load(folder), settings, should_stop)
 
@@ -122,7 +126,12 @@ def _leak(images: ImageSet, features: npt.NDArray[np.float32]) -> Leak | None:
     tested = [p for p in images.pictures if p.part == exam]
     wrong = {members[0].row for members in copied}
     honest = np.array([p.row not in wrong for p in tested])
-    if not copied or not honest.any() or len({p.group for p in taught}) < 2 or len({p.label for p in taught}) < 2:
+    if (
+        not copied
+        or honest.sum() < _LEAST_TESTED
+        or len({p.group for p in taught}) < 2
+        or len({p.label for p in taught}) < 2
+    ):
         return None
     steps = solve(
         features[[p.row for p in taught]], [p.label for p in taught], [p.group for p in taught], len(images.class_names)

@@ -1,9 +1,12 @@
 """What a person does to an understood set, from the acts of the page to edits. Pure; an act is never believed."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from tl_core.data.edits import Drop, Edit, LeaveOut, Move, Relabel, Rename
+from tl_core.data.edits import Drop, Edit, LeaveOut, Move, Relabel, Rename, to_record
 from tl_core.data.findings import Finding
 from tl_core.data.imageset import ImageSet, Reading
 from tl_core.data.understand import unconfirmed
@@ -32,10 +35,11 @@ class State:
     problem: str
     language: str
 
-    @property
+    @cached_property
     def mark(self) -> str:
         """Changes when anything does that buttons refer to by number."""
-        return f"{len(self.edits)}-{len(self.found)}"
+        about = [to_record(self.edits), [(one.code, dict(one.values), len(one.cases)) for one in self.found]]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     @property
     def usable(self) -> bool:

@@ -109,13 +109,14 @@ class DataStep:
     def change(self, request: gr.Request, memory: Memory, view: View, event: gr.EventData) -> tuple[Any, ...]:
         """Do what the person did to the set, and show it again."""
         key, done, language = str(memory.get("set", "")), forms.read(event), language_of(request)
-        found = self._understand(key, language)
-        if found is None:
-            raise gr.Error(say(language, "error.gone"), print_exception=False)
-        edits = asked(done, found)
-        if edits is not None:
-            self._work.sets.change(key, edits)
-            found = self._understand(key, language) or found
+        with self._work.sets.changing:
+            found = self._understand(key, language)
+            if found is None:
+                raise gr.Error(say(language, "error.gone"), print_exception=False)
+            edits = asked(done, found)
+            if edits is not None:
+                self._work.sets.change(key, edits)
+                found = self._understand(key, language) or found
         view = opened(done, view)
         return view, *_show(found, view)
 

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tl_core.bundle.table import table_csv
@@ -24,22 +25,30 @@ from tl_core.data.imageset import FILE, ImageSet, Reading
 from tl_core.data.intake import prepare
 from tl_core.data.understand import understand
 from tl_core.errors import TLError, plain
-from tl_core.events import LAST, Event, Failed
+from tl_core.events import LAST, Event, Failed, PicturesReady
 from tl_core.jobs.runs import STOP, EventLog, folder_of, new_key
 from tl_core.settings import Settings, scrubbed_environment
 from tl_ui.collection import Collection
 from tl_ui.words import say
 
 SET, NAME, EDITS, COLLECTED = "set", "name.txt", "edits.json", "collected"
-# One large upload leaves room for another; the others wait for their turn (SECURITY 5.1, case 39).
-_READINGS_AT_ONCE = 2
+# One large upload leaves room for another; the others wait for their turn (SECURITY 5.1, case 39). A closer look needs
+# both cores and much memory.
+_AT_ONCE = {"fetch": 2, "read": 2, "look": 1}
+_WAIT = 0.2  # seconds between two looks at whether somebody who waits has gone
 _KEPT = 4  # readings in memory
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tbz", ".txz", ".z01")
+_MAGIC = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _ROOT = Path(__file__).parents[1]
 log = logging.getLogger("transfer_lab.page")
 
-# Gives the uploads of a set, which may first have to be fetched; reports how that goes.
+# Lays the pictures of a set into a folder, telling how that goes, until it is to stop; and the same for one folder.
 Fetch = Callable[[Path, Callable[[], bool]], Iterator[Event]]
+Before = Callable[[Callable[[], bool]], Iterator[Event]]
+
+
+class _GoneError(Exception):
+    """Nobody waits for this any more."""
 
 
 class Sets:
@@ -47,11 +56,14 @@ class Sets:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._turns = threading.BoundedSemaphore(_READINGS_AT_ONCE)
+        self._free = {kind: threading.BoundedSemaphore(most) for kind, most in _AT_ONCE.items()}
         self._busy: set[Path] = set()
-        self._looking: dict[Path, subprocess.Popen[bytes]] = {}
+        self._looking: set[Path] = set()
+        self._looker: subprocess.Popen[bytes] | None = None
+        self._closed = threading.Event()
         self._readings: OrderedDict[Path, Reading] = OrderedDict()
         self._lock = threading.Lock()
+        self.changing = threading.Lock()  # held from reading what is changed about a set to keeping more of it
 
     # reading
 
@@ -66,7 +78,7 @@ class Sets:
         for number, (told, file) in enumerate(files):
             own = folder / "uploads" / f"{number:06}"
             _link(file, own)
-            if told.lower().endswith(_ARCHIVES):
+            if "/" not in told and _is_archive(told, own):  # of what lies in a folder, archives are only skipped
                 uploads.append(Upload(plain(told), own))
             else:
                 loose.append((told, own))
@@ -91,33 +103,27 @@ class Sets:
         (folder / NAME).write_text(plain(name), encoding="utf-8")
         return key, folder
 
-    def _begin(
-        self,
-        folder: Path,
-        uploads: Sequence[Upload],
-        name: str,
-        before: Callable[[Callable[[], bool]], Iterable[Event]] = lambda stop: (),
-    ) -> None:
+    def _begin(self, folder: Path, uploads: Sequence[Upload], name: str, before: Before | None = None) -> None:
         self._busy.add(folder)
         work = (folder, uploads, name, before)
         threading.Thread(target=self._read, args=work, name="reading", daemon=True).start()
 
-    def _read(
-        self,
-        folder: Path,
-        uploads: Sequence[Upload],
-        name: str,
-        before: Callable[[Callable[[], bool]], Iterable[Event]],
-    ) -> None:
+    def _read(self, folder: Path, uploads: Sequence[Upload], name: str, before: Before | None) -> None:
         events, stop = EventLog(folder), folder / STOP
+        read = False
         try:
-            with self._turns:
-                for event in before(stop.exists):
-                    events.append(event)
+            if before is not None:
+                with self._turn("fetch", stop.exists):
+                    for event in before(stop.exists):
+                        events.append(event)
+            with self._turn("read", stop.exists):
                 for event in prepare(uploads, folder / SET, self._settings, name=name, should_stop=stop.exists):
+                    read = isinstance(event, PicturesReady)
+                    if read:
+                        self._looking.add(folder)
                     events.append(event)
-            if not stop.exists():
-                self._look_closer(folder / SET)
+        except _GoneError:
+            pass
         except TLError as error:
             events.append(Failed.of(error))
         except Exception:
@@ -128,6 +134,38 @@ class Sets:
             if stop.exists():
                 shutil.rmtree(folder, ignore_errors=True)
             self._busy.discard(folder)
+        if read:
+            self._look_closer(folder)
+
+    @contextlib.contextmanager
+    def _turn(self, kind: str, gone: Callable[[], bool]) -> Iterator[None]:
+        """A turn at work of that kind, waited for. Raises _GoneError when nobody wants it any more."""
+        while not self._free[kind].acquire(timeout=_WAIT):
+            if gone() or self._closed.is_set():
+                raise _GoneError
+        try:
+            yield
+        finally:
+            self._free[kind].release()
+
+    def _look_closer(self, folder: Path) -> None:
+        """Have the closer look taken by a process of its own; the page does not wait for it."""
+        environment = scrubbed_environment(PYTHONPATH=str(_ROOT), TL_DATA_DIR=str(self._settings.data_dir))
+        command = [sys.executable, "-m", "tl_core.review", str(folder / SET)]
+        try:
+            with self._turn("look", lambda: not folder.exists()):
+                self._looker = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, cwd=_ROOT)
+                while self._looker.poll() is None and not self._closed.wait(_WAIT):
+                    if not folder.exists():
+                        break
+                self._looker.kill()
+                self._looker.wait()
+        except _GoneError:
+            pass
+        except OSError:
+            log.exception("the closer look at %s could not be taken", folder.name)
+        finally:
+            self._looking.discard(folder)
 
     @property
     def busy(self) -> bool:
@@ -223,24 +261,14 @@ class Sets:
         return str(path)
 
     def looking(self, key: str) -> bool:
-        """Whether the closer look at the set behind `key` is still being taken."""
-        folder = self.find(key)
-        child = None if folder is None else self._looking.get(folder / SET)
-        return child is not None and child.poll() is None
-
-    def _look_closer(self, folder: Path) -> None:
-        """Start the closer look in a process of its own; the page does not wait for it."""
-        for done in [path for path, child in self._looking.items() if child.poll() is not None]:
-            del self._looking[done]
-        environment = scrubbed_environment(PYTHONPATH=str(_ROOT), TL_DATA_DIR=str(self._settings.data_dir))
-        command = [sys.executable, "-m", "tl_core.review", str(folder)]
-        self._looking[folder] = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, cwd=_ROOT)
+        """Whether the closer look at the set behind `key` is still being taken, or waits for its turn."""
+        return self.find(key) in self._looking
 
     def close(self) -> None:
         """End the closer looks that are still being taken; whoever trains on such a set takes its look then."""
-        for child in self._looking.values():
-            child.kill()
-            child.wait()
+        self._closed.set()
+        while self._looking:
+            time.sleep(0.01)
 
     # collecting, class by class
 
@@ -261,6 +289,13 @@ class Sets:
         """The folder behind `key`, if it is there."""
         folder = folder_of(self._settings.sets_dir, key) if isinstance(key, str) else None
         return folder if folder is not None and folder.is_dir() else None
+
+
+def _is_archive(name: str, file: Path) -> bool:
+    """Whether a file is to be opened as an archive: by its name, or by its first bytes whatever its name."""
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    return name.lower().endswith(_ARCHIVES) or head.startswith(_MAGIC) or head[257:262] == b"ustar"
 
 
 def _link(file: Path, own: Path) -> None:

@@ -4,6 +4,7 @@ Pictures are named by their row in the store, classes by the name shown at that 
 no longer there does nothing. The steps are kept with the set and with every run made from it.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -89,7 +90,7 @@ def from_record(record: Sequence[dict[str, Any]]) -> tuple[Edit, ...]:
 
 def class_name(text: str) -> str:
     """`text` as a class can be called: one line, no control characters, not too long; "" when nothing is left."""
-    return plain(text, NAME_LENGTH)
+    return plain(unicodedata.normalize("NFC", text), NAME_LENGTH)
 
 
 @dataclass
@@ -104,22 +105,29 @@ class Draft:
 
 def apply(draft: Draft, edits: Sequence[Edit], read: Callable[[str], Draft]) -> Draft:
     """`draft` after `edits`; `read` gives the draft of another way to read the classes."""
+    dropped: set[int] = set()  # is about pictures, whatever way their classes are read
     for edit in edits:
         if isinstance(edit, Relabel):
             draft = draft if edit.way == draft.way else read(edit.way)
-        elif isinstance(edit, Drop | Move):
-            to = None if isinstance(edit, Drop) else _called(edit.to, draft)
-            if to == "":
-                continue
-            for row in edit.rows:
-                if 0 <= row < len(draft.labels) and draft.labels[row] is not None:
-                    draft.labels[row] = to
+            draft.labels = [None if row in dropped else label for row, label in enumerate(draft.labels)]
+        elif isinstance(edit, Drop):
+            dropped.update(edit.rows)
+            _move(draft, edit.rows, None)
+        elif isinstance(edit, Move):
+            if to := _called(edit.to, draft):
+                _move(draft, edit.rows, to)
         elif isinstance(edit, Rename):
             if to := _called(edit.to, draft, besides=edit.label):
                 _relabel(draft, edit.label, to)
         elif isinstance(edit, LeaveOut):
             _relabel(draft, edit.label, None)
     return draft
+
+
+def _move(draft: Draft, rows: Sequence[int], to: str | None) -> None:
+    for row in rows:
+        if 0 <= row < len(draft.labels) and draft.labels[row] is not None:
+            draft.labels[row] = to
 
 
 def _relabel(draft: Draft, label: str, to: str | None) -> None:

@@ -22,6 +22,7 @@ TINY_SIDE = 32  # pixels: below it there is hardly anything to see
 # A picture looks like another class when so many of its nearest neighbours are of that one class (bench/RESULTS.md).
 ALIKE = 9
 _CASES = 200  # more than anybody looks at
+_KEPT = 8  # classes of one picture that are offered to keep it in
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _conflicts(images: ImageSet, copies: Sequence[list[Picture]]) -> Iterator[Fi
                 (Drop(tuple(p.row for p in members if p.label != label)),),
                 {"label": images.class_names[label]},
             )
-            for label in labels
+            for label in labels[:_KEPT]
         ]
         cases.append(Case(tuple(p.row for p in members), (*keep, _drop("leave_out", members))))
     first, second = conflicts[0][0], next(p for p in conflicts[0] if p.label != conflicts[0][0].label)
@@ -136,29 +137,32 @@ def _leaks(images: ImageSet, copies: Sequence[list[Picture]], look: CloserLook |
 
 def _copies(copies: Sequence[list[Picture]]) -> Iterator[Finding]:
     """Copies within one class and part: exact ones, and ones that only look the same."""
-    plain = [members for members in copies if len({(p.label, p.part) for p in members}) == 1]
-    exact = [members for members in plain if len({p.digest for p in members}) < len(members)]
-    near = [members for members in plain if len({p.digest for p in members}) > 1]
-    for code, chosen, same in (("copies", exact, _second_of_digest), ("near_copies", near, _second_of_group)):
-        extra = [[p for p in members if same(p, members)] for members in chosen]
-        if any(extra):
+    alone = [members for members in copies if len({(p.label, p.part) for p in members}) == 1]
+    exact = [members for members in alone if len({p.digest for p in members}) < len(members)]
+    near = [members for members in alone if len({p.digest for p in members}) > 1]
+    for code, chosen, extra in (("copies", exact, _seconds), ("near_copies", near, _lesser)):
+        every = [picture for members in chosen for picture in extra(members)]
+        if every:
             cases = tuple(Case(tuple(p.row for p in members)) for members in chosen[:_CASES])
-            every = [p for members in extra for p in members]
             yield Finding(code, "info", {"count": str(len(every))}, cases, (_drop("keep_one", every),))
 
 
-def _second_of_digest(picture: Picture, members: Sequence[Picture]) -> bool:
-    return next(p for p in members if p.digest == picture.digest) is not picture
+def _seconds(members: Sequence[Picture]) -> list[Picture]:
+    """All but one of each digest."""
+    first = {picture.digest: picture for picture in reversed(members)}
+    return [picture for picture in members if first[picture.digest] is not picture]
 
 
-def _second_of_group(picture: Picture, members: Sequence[Picture]) -> bool:
-    """Not the largest of the group, nor an exact copy, of which one is kept already."""
+def _lesser(members: Sequence[Picture]) -> list[Picture]:
+    """One of each digest, but for the largest picture's."""
     best = max(members, key=lambda p: p.height * p.width)
-    return picture.digest != best.digest and not _second_of_digest(picture, members)
+    return [picture for digest, picture in {p.digest: p for p in reversed(members)}.items() if digest != best.digest]
 
 
 def _sizes(images: ImageSet) -> Iterator[Finding]:
     counts = list(zip(images.class_names, images.counts(), strict=True))
+    if not counts:
+        return
     small = [label for label, count in counts if 1 < count < SMALL_CLASS]
     if small:
         values = {"classes": ", ".join(small[:5]), "count": str(len(small)), "least": str(SMALL_CLASS)}

@@ -321,7 +321,8 @@ def _classes(way: dict[str, Any], rows: list[dict[str, Any]]) -> Classes:
             skipped.append(Skipped(plain(row["name"], 200), place))
     empty = tuple(sorted(tried - set(labels)))
     values = {key: plain(value) for key, value in way["values"].items()}
-    return Classes(way["id"], way["kind"], values, way["guess"], tuple(labels), tuple(parts), empty, tuple(skipped))
+    id = way["id"].encode("utf-8", "replace").decode()
+    return Classes(id, way["kind"], values, way["guess"], tuple(labels), tuple(parts), empty, tuple(skipped))
 
 
 def _none_usable(skipped: list[tuple[str, str]], name: str) -> IntakeError:

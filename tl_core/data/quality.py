@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 # A pair may show one picture when its thumbnails correlate by more than this, one of them mirrored or not; it does when
-# the centred features agree by more than that. Of no picture's variants in other sizes, qualities, brightness, contrast
+# the centred features agree by more than that. Of no photo's variants in other sizes, qualities, brightness, contrast
 # or cut by 3 % is one missed; two pictures that correlate at random agree by 0.88 at most (bench/RESULTS.md).
 CORRELATION, AGREEMENT = 0.8, 0.9
 # Pairs are beyond doubt, also between classes, when thumbnails differ, by root mean square, by less than this many grey
@@ -50,7 +50,10 @@ def near_pairs(thumbs: npt.NDArray[np.uint8], digests: Sequence[str]) -> list[Pa
         mirrored = block.reshape(-1, 16, 16, 3)[:, :, ::-1].reshape(len(block), -1)
         alike = np.maximum(block @ unit[start:].T, mirrored @ unit[start:].T)
         for i, row in enumerate(alike):
-            partners = np.flatnonzero(row[i + 1 :] > CORRELATION)[:_PARTNERS] + i + 1
+            partners = np.flatnonzero(row[i + 1 :] > CORRELATION) + i + 1
+            if len(partners) > _PARTNERS:  # the most alike, and the next ones so that a heap of equals hangs together
+                most = partners[np.argpartition(-row[partners], _PARTNERS // 2)[: _PARTNERS // 2]]
+                partners = np.union1d(most, partners[: _PARTNERS // 2])
             for j in partners + start:
                 a, b = int(different[start + i]), int(different[j])
                 limit = min(_DISTANCE, _SHARE * contrast[start + i], _SHARE * contrast[j])
@@ -74,7 +77,7 @@ def copy_groups(
     Exact copies are one group whatever their labels, near ones where they are sure or of one label. A class that this
     would leave with hardly any different picture keeps its near copies apart, as else it could not be tested at all.
     """
-    exact = joined(len(digests), _same(digests))
+    same = _same(digests)
     within: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     between = []
     for pair in pairs:
@@ -82,11 +85,15 @@ def copy_groups(
             within[labels[pair.a]].append((pair.a, pair.b))
         elif pair.sure:
             between.append((pair.a, pair.b))
-    links, alike = list(_same(digests)), set()
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for i, label in enumerate(labels):
+        members[label].append(i)
+    links, alike = list(same), set()
     for label, linked in within.items():
-        mine = [i for i, other in enumerate(labels) if other == label]
-        groups = joined(len(digests), [*_same(digests), *linked])
-        different, before = len({groups[i] for i in mine}), len({exact[i] for i in mine})
+        at = {i: place for place, i in enumerate(members[label])}
+        local = [digests[i] for i in members[label]]
+        groups = joined(len(local), [*_same(local), *((at[a], at[b]) for a, b in linked)])
+        different, before = len(set(groups)), len(set(local))
         if different < LEAST_GROUPS and 2 * different <= before:
             alike.add(label)
         else:
@@ -95,7 +102,7 @@ def copy_groups(
     return joined(len(digests), links + crossing), frozenset(alike)
 
 
-def _same(digests: Sequence[str]) -> Iterable[tuple[int, int]]:
+def _same(digests: Sequence[str]) -> list[tuple[int, int]]:
     """Each picture that has the digest of an earlier one, with the first of those."""
     first: dict[str, int] = {}
     return [(before, i) for i, digest in enumerate(digests) if (before := first.setdefault(digest, i)) != i]

@@ -34,9 +34,8 @@ def understand(reading: Reading, edits: Sequence[Edit] = (), near: Iterable[Pair
 
     draft = apply(read(""), edits, read)
     way = reading.way(draft.way)
-    class_names = tuple(
-        sorted({*(label for label in draft.labels if label is not None), *draft.empty}, key=natural_order)
-    )
+    present = {*(label for label in draft.labels if label is not None), *draft.empty}
+    class_names = tuple(sorted(present, key=lambda label: (natural_order(label), label)))
     number = {label: i for i, label in enumerate(class_names)}
     used = [row for row, label in enumerate(draft.labels) if label is not None]
     labels = [number[draft.labels[row] or ""] for row in used]
@@ -78,8 +77,10 @@ def _within(used: Sequence[int], near: Iterable[Pair]) -> list[Pair]:
 
 def trouble(images: ImageSet, settings: Settings) -> IntakeError | None:
     """Why `images` cannot be trained on as they are; None when they can."""
+    if not images.class_names:
+        return errors.NothingLeftError()
     if len(images.class_names) < 2:
-        return errors.OneClassError(label=(*images.class_names, "")[0])
+        return errors.OneClassError(label=images.class_names[0])
     if len(images.class_names) > settings.max_classes:
         return errors.TooManyClassesError(found=len(images.class_names), limit=settings.max_classes)
     if small := too_small(images, settings):

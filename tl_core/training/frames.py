@@ -19,7 +19,7 @@ _ROOM = 1.15  # so that views can move and zoom
 def frame_rows(images: ImageSet, row: Backbone, size: int) -> Rows:
     """Where the frames for training at `size` pixels are kept: (N, 3, S, S) uint8."""
     seen = replace(row.preprocessing, size=round(size * _ROOM), crop_pct=1.0)
-    return Rows(images.folder, "frames", [seen.size, seen.framing, seen.interpolation], images.rows)
+    return Rows(images.folder, "frames", [seen.size, seen.framing, seen.interpolation, seen.mean], images.rows)
 
 
 def frame(images: ImageSet, row: Backbone, size: int, should_pause: Callable[[], bool]) -> Generator[Event, None, bool]:
