@@ -28,6 +28,8 @@ from tests.archives_by_hand import (
 from tests.conftest import Zipper, encode, picture, shared
 from tl_core.data.archive import Source, Upload
 from tl_core.data.imageset import ImageSet
+from tl_core.data.intake import prepare
+from tl_core.data.understand import load
 from tl_core.errors import IntakeError
 from tl_core.settings import Settings
 
@@ -233,6 +235,23 @@ def test_case_11_names_that_lead_elsewhere_are_listed_and_never_written(tmp_path
     # "evil" is in the names of no file, be it above the folder or at the root of the disk
     assert not [p for place in (tmp_path.parent, Path("/"), Path.cwd()) for p in place.glob("*evil*")]
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_case_11_a_colon_alone_is_no_drive(read_bytes: ReadBytes) -> None:
+    images = read_bytes(raw_zip(pictures(names=("Type A:", "10:30"))))
+    assert images.class_names == ("10:30", "Type A:") and not images.skipped
+
+
+def test_two_uploads_of_one_name_lose_nothing(tmp_path: Path, settings: Settings) -> None:
+    uploads = []
+    for n, folder in enumerate(("cats", "dogs")):
+        (tmp_path / folder).mkdir()
+        entries = [Raw(b"%d.png" % i, picture(10 * n + i, ending="png")) for i in range(3)]
+        (tmp_path / folder / "images.zip").write_bytes(raw_zip(entries))
+        uploads.append(Upload("images.zip", tmp_path / folder / "images.zip"))
+    list(prepare(uploads, tmp_path / "set", settings))
+    images = load(tmp_path / "set")
+    assert images.class_names == ("images", "images (2)") and images.counts() == (3, 3) and not images.skipped
 
 
 def test_case_11_real_zip_slips(attack: Attack, tmp_path: Path) -> None:

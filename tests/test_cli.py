@@ -88,7 +88,9 @@ def test_a_mistake_is_one_sentence_and_status_two(
 
 
 def test_the_commands_are_there_before_anything_heavy() -> None:
-    code = "import sys, tl_core.cli.commands; print({'torch', 'timm', 'pyarrow', 'pandas', 'sklearn'} & set(sys.modules))"
+    code = (
+        "import sys, tl_core.cli.commands; print({'torch', 'timm', 'pyarrow', 'pandas', 'sklearn'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -167,6 +167,16 @@ def test_case_11_a_class_name_is_one_part_of_a_path(name: str) -> None:
     assert (Path("/base") / safe).resolve().parent == Path("/base")
 
 
+def test_a_colon_behind_a_name_is_no_drive_and_no_number_is_given_twice(collection: Collection, tmp_path: Path) -> None:
+    collection.rename("c1", "Type A:")
+    collection.rename("c2", "B:")
+    files = files_in(tmp_path, 4)
+    collection.add_pictures("c1", files[:2])
+    collection.add_pictures("c2", files[2:])
+    assert [name for name, _ in collection.files()] == ["Type A/1.jpg", "Type A/2.jpg", "B/3.jpg", "B/4.jpg"]
+    assert component(":") == "_"
+
+
 def test_two_classes_of_one_name_are_one_class(collection: Collection, tmp_path: Path) -> None:
     collection.rename("c2", "cats")
     collection.rename("c1", "   ")  # no name is no change

@@ -125,7 +125,7 @@ def test_the_page_shows_the_three_farthest_from_square_with_words_for_those_who_
     html = choices.frames(named, EMBEDDED, "en")
     assert html.count("<li>") == 3 and html.count("<figure>") == 9 and html.count("<img ") == 9
     assert html.count("onerror") == html.count("&lt;img src=x onerror") == 3 + 9
-    for way in ("Middle cut out", "Bars added", "Squeezed"):
+    for way in ("Only the middle is kept", "Bars added", "Squeezed"):
         assert html.count(f"<figcaption>{way}</figcaption>") == 3 and html.count(f': {way}" src=') == 3
     assert len(html) < 200_000
     square = choices.frames(read_set(make_zip({"star": 6, "circle": 6}), "square"), EMBEDDED, "zh")

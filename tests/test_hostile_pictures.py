@@ -269,6 +269,27 @@ def test_case_52_a_png_with_a_flipped_bit_is_right_or_named() -> None:
     assert named > 280
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_case_52_a_png_whose_data_ends_well_but_early_is_named(mode: str) -> None:
+    """Pillow leaves rows black for which there is no data; rows that are black are something else."""
+    ground = np.asarray(noise((50, 30)).convert("L"), np.uint16)
+    image = Image.fromarray(ground * 257) if mode == "I;16" else Image.fromarray(ground.astype(np.uint8)).convert(mode)
+    data = encode(image, "png")
+    at, size = data.index(b"IDAT"), int.from_bytes(data[data.index(b"IDAT") - 4 :][:4], "big")
+    rows = zlib.decompress(data[at + 4 : at + 4 + size])
+    row, rest = len(rows) // 30, data[at + 8 + size :]
+    for lost in (1, 2, 29):
+        assert reason(data[: at - 4] + chunk(b"IDAT", zlib.compress(rows[: -lost * row])) + rest) == "damaged"
+        black = zlib.compress(rows[: -lost * row] + bytes(lost * row))
+        assert reason(data[: at - 4] + chunk(b"IDAT", black[:40]) + chunk(b"IDAT", black[40:]) + rest) is None
+
+
+def test_case_52_long_runs_of_black_are_not_taken_for_missing_rows() -> None:
+    for size in ((1, 1), (1024, 1023), (3000, 4000), (1, 1 << 20)):
+        for mode in ("1", "L", "RGBA"):
+            assert reason(encode(Image.new(mode, size), "png")) is None
+
+
 def test_what_is_not_needed_to_show_a_png_may_be_broken() -> None:
     data = encode(quadrants(), "png")
     wrong = b"\0\0\0\4zTXtoops\0\0\0\0"

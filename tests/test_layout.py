@@ -1,7 +1,10 @@
 """From paths to classes and splits: every sane layout means what a person thinks it means."""
 
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import time
 import uuid
 import zipfile
@@ -15,7 +18,7 @@ from tests.conftest import shared
 from tl_core import wording
 from tl_core.data.labelling import Labelling, labellings
 from tl_core.data.layout import Place, interpret, merge_labels, natural_order, part_of
-from tl_core.data.uploads import Upload
+from tl_core.data.uploads import Upload, told_apart
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,34 @@ from tl_core.data.uploads import Upload
         # parts without class folders are no classes
         (["train/1.jpg", "test/2.jpg"], {"train/1.jpg": None, "test/2.jpg": None}),
         (["d/train1/1.jpg", "d/valid/2.jpg", "d/test/3.jpg"], {"d/train1/1.jpg": None, "d/test/3.jpg": None}),
+        # a class called "train" is no part, whatever is in it, unless another part is beside it
+        (
+            [f"{label}/{time}/1.jpg" for label in ("bus", "car", "train") for time in ("day", "night")],
+            {"train/day/1.jpg": ("train", ""), "bus/day/1.jpg": ("bus", "")},
+        ),
+        (["v/bus/1.jpg", "v/car/1.jpg", "v/train/steam/1.jpg", "v/train/2.jpg"], {"v/train/2.jpg": ("train", "")}),
+        (
+            [f"{time}/{label}/1.jpg" for label in ("bus", "car", "train") for time in ("day", "night")],
+            {"day/train/1.jpg": ("day", "")},
+        ),
+        (["train/a/1.jpg", "train/b/1.jpg", "new ones/1.jpg"], {"train/a/1.jpg": ("a", "train")}),
+        # the one folder of a part that is not trained on is no class; one of several is
+        (
+            ["train/cat/1.jpg", "train/dog/1.jpg", "test/images/1.jpg", "val/cat/1.jpg"],
+            {"test/images/1.jpg": None, "val/cat/1.jpg": ("cat", "val"), "train/dog/1.jpg": ("dog", "train")},
+        ),
+        (["train/a/1.jpg", "train/b/1.jpg", "val/images/1.jpg", "test/images/2.jpg"], {"val/images/1.jpg": None}),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/c/2.jpg"], {"test/c/2.jpg": ("c", "test")}),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/A/2.jpg"], {"test/A/2.jpg": ("A", "test")}),
+        # what is about the data set does not hide its folders
+        (
+            [*(f"r/images/{label}/{i}.jpg" for label in "ab" for i in range(3)), "r/docs/1.png", "r/docs/old/2.png"],
+            {"r/images/a/1.jpg": ("a", ""), "r/docs/1.png": None, "r/docs/old/2.png": None},
+        ),
+        (
+            [*(f"data/{label}/{i}.jpg" for label in "ab" for i in range(3)), "sample/1.jpg", "sample/2.jpg"],
+            {"data/a/1.jpg": ("a", ""), "sample/1.jpg": None},
+        ),
         # one class only is still found, so that the message can name it
         (["pets/cats/1.jpg", "pets/cats/2.jpg"], {"pets/cats/1.jpg": ("cats", "")}),
     ],
@@ -167,6 +198,47 @@ def test_pets_masks_are_not_pictures_of_a_class() -> None:
     assert counted(labellings([("x.zip", names)], {})[0]) == {("masks", ""): 12, ("hats", ""): 12}
 
 
+@pytest.mark.parametrize(
+    "labels", [("mask", "no mask"), ("mask", "no mask", "hand"), ("GT", "Turbo", "RS"), ("labels", "barcodes")]
+)
+@pytest.mark.parametrize("pattern", ["{label}/{i}.jpg", "faces/{label}/day/{i}.jpg", "train/{label}/{i}.jpg"])
+def test_a_class_called_as_masks_are_stays_one_of_several(labels: tuple[str, ...], pattern: str) -> None:
+    (way,) = labellings([("x.zip", files(pattern, *labels))], {})
+    assert {label for label, _ in counted(way)} == set(labels) and set(counted(way).values()) == {12}
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask"),
+    [
+        ("images/{label}/{i}.png", "masks/{label}/{i}.png"),
+        ("{label}/{i}.png", "{label}/mask/{i}.png"),
+        ("w/{label}/images/{i}.png", "w/{label}/masks/{i}.png"),
+        ("train/{label}/{i}.jpg", "train/masks/{label}/{i}.png"),
+        ("data/{label}/{label}{i}.jpg", "annotations/trimaps/{label}{i}.png"),
+    ],
+)
+def test_masks_in_a_tree_beside_that_of_the_pictures_are_none(picture: str, mask: str) -> None:
+    shown, masks = files(picture, "cat", "dog"), files(mask, "cat", "dog")
+    for more in ([], ["docs/about.png"]):
+        way = labellings([("x.zip", [*shown, *masks, *more])], {})[0]
+        assert {label for label, _ in counted(way)} - {"docs"} == {"cat", "dog"}
+        assert {name for name, place in way.places.items() if place == "annotation"} == set(masks)
+
+
+def test_a_folder_with_most_of_the_folders_is_offered_as_another_way() -> None:
+    names = files("photos/{label}/{i}.jpg", "2020", "2021") + files("drawings/{i}.jpg", "")
+    first, other = labellings([("x.zip", names)], {})
+    assert counted(first) == {("photos", ""): 24, ("drawings", ""): 12}
+    assert other.id == "subfolders" and counted(other) == {("2020", ""): 12, ("2021", ""): 12}
+    assert "photos" in wording.WAYS[other.kind].format(**other.values)
+    # not where both have folders, nor where one class is far from most
+    for names in (
+        files("cats/{label}/{i}.jpg", "2020", "2021") + files("dogs/{label}/{i}.jpg", "2020", "2021"),
+        files("cats/{label}/{i}.jpg", "2020", "2021") + files("dogs/{label}{i}.jpg", *"abc"),
+    ):
+        assert len(labellings([("x.zip", names)], {})) == 1
+
+
 def test_a_test_part_without_classes_does_not_hide_those_of_the_names() -> None:
     names = files("train/{label}.{i}.jpg", "cat", "dog") + [f"test1/{i}.jpg" for i in range(40)]
     (way,) = labellings([("dogs-vs-cats.zip", names)], {})
@@ -219,6 +291,15 @@ def test_where_nothing_gives_two_classes_folders_are_the_only_reading() -> None:
         ("class_1.zip: 1.jpg | class_2.zip: 2.jpg", "class_1, class_2,"),
         ("cats.zip: 1.jpg | more.zip: dogs/1.jpg birds/1.jpg", "cats, dogs, birds,"),
         ("1.zip: cats/1.jpg dogs/1.jpg | 2.zip: x/cats/1.jpg x/birds/1.jpg", "cats, dogs, birds,"),
+        ("grade_0.zip: 1.jpg | grade_1.zip: 2.jpg | grade_2.zip: 3.jpg", "grade_0, grade_1, grade_2,"),
+        ("class_01.zip: 1.jpg | class_02.zip: 2.jpg", "class_01, class_02,"),
+        ("class_01.zip: 1.jpg | class_02.zip: 2.jpg | other.zip: 3.jpg", "class_01, class_02, other,"),
+        ("class (1).zip: 1.jpg | class (2).zip: 2.jpg", "class%(1), class%(2),"),
+        ("images.zip: 1.jpg | images (2).zip: 2.jpg", "images, images%(2),"),
+        ("a-20240131T120000Z-001.zip: 1.jpg | b-20240131T120000Z-001.zip: 2.jpg", "a, b,"),
+        ("cats.part1.zip: 1.jpg | cats.part2.zip: 2.jpg | dogs.zip: 3.jpg", "cats, dogs,"),
+        # the one folder of a part that is not trained on
+        ("train.zip: a/1.jpg b/1.jpg | test.zip: unknown/2.jpg", "a,train b,train"),
         # pieces of one tree
         ("p-001.zip: p/cats/1.jpg p/dogs/1.jpg | p-002.zip: p/dogs/2.jpg", "cats, dogs,"),
         ("p-20240131T120000Z-001.zip: p/cats/x/1.jpg | p-20240131T120000Z-002.zip: p/dogs/x/2.jpg", "cats, dogs,"),
@@ -231,7 +312,7 @@ def test_where_nothing_gives_two_classes_folders_are_the_only_reading() -> None:
 def test_several_uploads_are_one_set(dropped: str, expected: str) -> None:
     uploads = [upload(name, *files.split()) for name, _, files in (one.partition(": ") for one in dropped.split(" | "))]
     best = labellings(uploads, {})[0]
-    assert set(counted(best)) == {tuple(place.split(",")) for place in expected.split()}
+    assert set(counted(best)) == {tuple(place.replace("%", " ").split(",")) for place in expected.split()}
     assert set(best.places) == {name for _, names in uploads for name in names}
 
 
@@ -239,6 +320,26 @@ def test_pieces_of_one_pile_of_loose_pictures_are_no_classes() -> None:
     uploads = [upload("photos-001.zip", "1.jpg", "2.jpg"), upload("photos-002.zip", "3.jpg", "4.jpg")]
     (way,) = labellings(uploads, {})
     assert not counted(way)
+
+
+def test_uploads_that_are_numbered_are_classes_only_when_nothing_says_more() -> None:
+    uploads = [upload(f"set_0{n}.zip", *files("{label}_{i}.jpg", "cat", "dog", first=100 * n)) for n in (1, 2)]
+    names, folders = labellings(uploads, {})
+    assert set(counted(names)) == {("cat", ""), ("dog", "")} and names.guess
+    assert set(counted(folders)) == {("set_01", ""), ("set_02", "")}
+
+
+def test_uploads_of_one_name_are_told_apart() -> None:
+    assert told_apart(["a.zip", "b", "a.zip", "a (2).zip", "a.zip", "b"]) == (
+        *("a.zip", "b", "a (3).zip", "a (2).zip", "a (4).zip", "b (2)"),
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a.zip", "a (2).zip", "a (2) (2).zip", "", "a"]) | st.text(max_size=3), max_size=8))
+def test_names_told_apart_are_different_and_the_first_of_each_stays(names: list[str]) -> None:
+    told = told_apart(names)
+    assert len(set(told)) == len(names) and set(names) <= set(told) and told_apart(told) == told
 
 
 def test_every_reason_has_its_sentence() -> None:
@@ -253,6 +354,22 @@ def test_class_names_equal_but_for_case_spaces_or_invisible_characters_are_one_c
     assert names["cafe\u0301"] == names["caf\u00e9"] == "caf\u00e9"
     assert names["dogs\u200b"] == "dogs"
     assert len(changed) == 3
+
+
+def test_merged_labels_and_their_order_are_the_same_in_every_process() -> None:
+    code = (
+        "from tl_core.data.layout import merge_labels, natural_order\n"
+        "labels = {'Cat', 'cat', 'CAT', '1', '01', '001', 'dog'}\n"
+        "names, changed = merge_labels(labels)\n"
+        "print(sorted(names.items()), changed, sorted(labels, key=natural_order))"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "123"
+    ]
+    assert told[0] and len(set(told)) == 1
 
 
 def test_two_comes_before_ten() -> None:
@@ -282,13 +399,13 @@ def test_long_names_that_begin_alike_stay_two_classes() -> None:
     assert len(set(names.values())) == 2 and all(len(name) <= 64 for name in names.values())
 
 
-FOLDERS = r"((train|test|val|cats|dogs|cats_train|cats_test|masks|x)/){0,3}"
+FOLDERS = r"((train|test|val|cats|dogs|cats_train|cats_test|masks|images|docs|x)/){0,3}"
 NAMES = st.lists(
     st.text(min_size=1, max_size=20) | st.from_regex(FOLDERS + r"[ab猫][_ ]?[0-9]{0,3}\.(jpg|txt)", fullmatch=True),
     max_size=20,
     unique=True,
 )
-CALLED = st.sampled_from(["train.zip", "cats.zip", "cats (1).zip", "x-001.tar.gz", "猫", ""])
+CALLED = st.sampled_from(["train.zip", "cats.zip", "cats (1).zip", "x-001.tar.gz", "x-002.zip", "猫", ""])
 UPLOADS = st.lists(st.tuples(CALLED, NAMES), min_size=1, max_size=3, unique_by=lambda one: one[0])
 
 

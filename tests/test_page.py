@@ -212,7 +212,7 @@ def test_effort_time_and_any_timm_name_are_planned_before_start(context: Any, ap
     page.wait_for_selector("#estimate:has-text('which is quick')")
     page.get_by_label("Balanced: minutes, often a little better").check()
     page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
-    advanced(page, time_budget=20)
+    advanced(page, time_budget=90)
     page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
     page.fill("#backbone input", "timm/resnet14t.c3_in1k")
     page.keyboard.press("Enter")

@@ -118,7 +118,7 @@ def test_acts_become_edits_and_nothing_else_does(tmp_path: Path) -> None:
         act("drop"),
         act("way", {"way": ("no such way",)}),
         act("no such act"),
-        act("fix", code="copies", fix="0", mark="of another time"),
+        act("fix", code="copies", fix="no such fix"),
     ):
         assert asked(nothing, state) is None
     # What cannot be: no crash, and no change.
@@ -128,9 +128,9 @@ def test_acts_become_edits_and_nothing_else_does(tmp_path: Path) -> None:
 def test_every_fix_settles_what_it_is_offered_for(tmp_path: Path) -> None:
     state = hostile_state(tmp_path)
     for finding in state.found:
-        for at, fix in enumerate(finding.fixes):
-            along = {"code": finding.code, "of": finding.values.get("label", ""), "fix": str(at), "mark": state.mark}
-            edits = asked(act("fix", case="", **along), state)
+        for fix in finding.fixes:
+            along = {"code": finding.code, "of": finding.values.get("label", ""), "fix": fix.code}
+            edits = asked(act("fix", row="", to=fix.values.get("label", ""), **along), state)
             assert edits is not None and edits[: len(state.edits)] == state.edits and len(edits) > len(state.edits)
             left = findings(understand(state.reading, edits), Settings(), None, edits)
             same = [f for f in left if f.code == finding.code and f.values.get("label") == finding.values.get("label")]

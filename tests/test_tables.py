@@ -123,6 +123,21 @@ def test_the_outermost_tables_are_read_and_not_too_many() -> None:
     chosen = worth_reading([("a/x.jpg", 10), ("huge.csv", MOST_BYTES + 1), *many, ("labels.csv", 10)])
     assert chosen[0] == "labels.csv" and len(chosen) == MOST_TABLES and "huge.csv" not in chosen
     assert len(worth_reading([(f"{i}.csv", MOST_BYTES // 2) for i in range(9)])) == 2
+    # however many files of a tool for boxes there are
+    beside = [(f"data/{i:03}.json", 10) for i in range(50)]
+    assert worth_reading([*beside, ("data/deep/labels.csv", 10), ("data/x.TSV", 10)])[:2] == [
+        *("data/x.TSV", "data/deep/labels.csv"),
+    ]
+
+
+def test_a_name_that_is_no_text_is_shown_and_kept_as_text() -> None:
+    names = ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    (way,) = read(names, {"f\udcfcr.csv": csv_of(PETS, "file", "label")})
+    records = [{"file": f, "kind\ud800": c} for f, c in PETS]
+    (other,) = read(names, {"t.json": json.dumps(records).encode()})
+    for one in (way, other):
+        assert counted(one) == {("cat", ""): 2, ("dog", ""): 2}
+        assert "\ufffd" in one.id and "".join((one.id, *one.values.values())).encode()
 
 
 JSON = st.recursive(

@@ -171,7 +171,8 @@ class NoClassFoldersError(IntakeError):
     code = "no_class_folders"
     sentence = (
         "Found {found} picture(s) in “{name}”, but none in the folder of a class. "
-        "Make one folder for each class, put its pictures in it, and zip those folders."
+        "Make one folder for each class, put its pictures in it, and zip those folders; or add a table (CSV) with the "
+        "columns file and label."
     )
 
 

@@ -47,16 +47,16 @@ FINDINGS = {
         "Keep each picture in one class only."
     ),
     "copies_across_split": (
-        "{count} test picture(s) are also among the training pictures. "
-        "They will be used for training only, so that the score stays honest."
+        "{count} of the pictures to test on are also among the training pictures. "
+        "They take no part in the test, so that the score stays honest."
     ),
     "leak_measured": (
-        "{count} test picture(s) are also among the training pictures. They will be used for training only: with them "
-        "in the test, a quick model scored {faked} %, and {honest} % on the honest rest."
+        "{count} of the pictures to test on are also among the training pictures. They take no part in the test: with "
+        "them, a quick model scored {faked} %, and {honest} % on the honest rest."
     ),
     "leak_faked": (
-        "{count} test picture(s) are also among the training pictures, which fakes the score: a quick model seemed "
-        "{faked} % right, and is {honest} % right on honest test pictures. They will be used for training only."
+        "{count} of the pictures to test on are also among the training pictures, which fakes the score: a quick model "
+        "seemed {faked} % right, and is {honest} % right on the honest rest. They take no part in the test."
     ),
     "copies": "{count} picture(s) are exact copies of others. Copies stay on one side of the split.",
     "near_copies": (
@@ -85,7 +85,6 @@ FIXES = {
     "keep_in": "Keep it in “{label}”",
     "leave_out": "Leave out",
     "leave_out_all": "Leave them all out",
-    "leave_out_of_test": "Leave them out of the test",
     "keep_one": "Keep one of each",
     "move_to": "Move to “{label}”",
     "fine": "Fine as it is",
@@ -110,6 +109,7 @@ TRAITS = {
 
 WAYS = {
     "folders": "the folders",
+    "subfolders": "only the folders in “{folder}”",
     "names": "the file names",
     "table": "column “{column}” of “{file}”",
     "columns": "the columns {column} of “{file}”",

@@ -1,12 +1,9 @@
 """What a person does to an understood set, from the acts of the page to edits. Pure; an act is never believed."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
-from tl_core.data.edits import Drop, Edit, LeaveOut, Move, Relabel, Rename, to_record
+from tl_core.data.edits import Drop, Edit, LeaveOut, Move, Relabel, Rename
 from tl_core.data.findings import Finding
 from tl_core.data.imageset import ImageSet, Reading
 from tl_core.data.understand import unconfirmed
@@ -34,12 +31,6 @@ class State:
     looking: bool
     problem: str
     language: str
-
-    @cached_property
-    def mark(self) -> str:
-        """Changes when anything does that buttons refer to by number."""
-        about = [to_record(self.edits), [(one.code, dict(one.values), len(one.cases)) for one in self.found]]
-        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     @property
     def usable(self) -> bool:
@@ -86,16 +77,19 @@ def asked(done: Act, state: State) -> tuple[Edit, ...] | None:
         return edits[:-1]
     elif act == "reset":
         return ()
-    elif act == "fix" and data.get("mark") == state.mark:
-        return (*edits, *_fixing(data, state.found))
+    elif act == "fix":
+        fixing = _fixing(data, state.found)
+        return (*edits, *fixing) if fixing else None
     return None if made is None else (*edits, made)
 
 
 def _fixing(data: Mapping[str, str], found: Sequence[Finding]) -> tuple[Edit, ...]:
-    """What a fix's button stands for."""
-    try:
-        at, case = int(data.get("fix", "")), data.get("case", "")
-        one = next(f for f in found if f.code == data.get("code") and f.values.get("label", "") == data.get("of", ""))
-        return (one.cases[int(case)].fixes if case else one.fixes)[at].edits
-    except (ValueError, IndexError, StopIteration):
-        return ()
+    """What a fix's button stands for: found again by what it is about, as the page may have been drawn a while ago."""
+    for one in found:
+        if one.code == data.get("code") and one.values.get("label", "") == data.get("of", ""):
+            row = data.get("row", "")
+            offered = [case.fixes for case in one.cases if str(case.rows[0]) == row] if row else [one.fixes]
+            for fix in (fix for fixes in offered for fix in fixes):
+                if fix.code == data.get("fix") and fix.values.get("label", "") == data.get("to", ""):
+                    return fix.edits
+    return ()

@@ -128,15 +128,14 @@ class Collection:
             return ids
 
     def files(self) -> tuple[tuple[str, Path], ...]:
-        """("class name/1.jpg", file) of every picture, for intake. Two classes of one name are one class."""
-        found: list[tuple[str, Path]] = []
-        counted: dict[str, int] = {}
-        for one in self.classes():
-            name = component(one.name)
-            for picture in one.pictures:
-                counted[name] = counted.get(name, 0) + 1
-                found.append((f"{name}/{counted[name]}.jpg", self._path(picture)))
-        return tuple(found)
+        """("class name/1.jpg", file) of every picture, for intake. Two classes of one name are one class.
+
+        No number is given twice, so that no picture can be taken for one that belongs to another, as masks do.
+        """
+        every = [(component(one.name), picture) for one in self.classes() for picture in one.pictures]
+        return tuple(
+            (f"{name}/{number}.jpg", self._path(picture)) for number, (name, picture) in enumerate(every, start=1)
+        )
 
     def ready(self) -> bool:
         """Whether there is enough to go on with: two classes of different names, each with two pictures."""
@@ -230,8 +229,8 @@ def begun(names: Sequence[str]) -> _Kept:
 
 
 def component(name: str) -> str:
-    """A class name as one part of a path: no separators, no control characters, no dot in front."""
-    name = unicodedata.normalize("NFC", plain(name, _NAME_LENGTH)).replace("/", "-").replace("\\", "-")
+    """A class name as one part of a path: no separators, no control characters, no dot in front, no colon behind."""
+    name = unicodedata.normalize("NFC", plain(name, _NAME_LENGTH)).replace("/", "-").replace("\\", "-").rstrip(": ")
     bare = name.lstrip(".")
     return "_" * (len(name) - len(bare)) + bare or "_"
 

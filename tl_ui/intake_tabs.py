@@ -15,6 +15,8 @@ from tl_ui.parts.folder_picker import folder_picker, picked
 from tl_ui.words import language_of, say
 from tl_ui.workspace import Memory, Workspace
 
+_NAMES = 2  # of several uploaded files that stand for all
+
 
 class IntakeTabs:
     """Draws the tabs; after each of the events `taken` the memory names a new set that is being read."""
@@ -40,11 +42,12 @@ class IntakeTabs:
                     get = gr.Button(t("data.hub.fetch"), elem_id="hub-fetch", scale=1)
         self.taken.append(upload.upload(self.take, [upload, memory], memory, **PRIVATE))
         self.taken.append(upload.clear(self.forget, memory, memory, **PRIVATE))
-        self.taken.append(folder.picked(self.take_folder, memory, memory, **PRIVATE))
+        elsewhere = [memory, upload]  # what the file box shows is not what is read then
+        self.taken.append(folder.picked(self.take_folder, memory, elsewhere, **PRIVATE))
         class_builder.on_act(self.builder, self.collect, memory, [self.builder, memory], **PRIVATE)
-        self.taken.append(self.builder.use(self.take_collected, memory, memory, **PRIVATE))
+        self.taken.append(self.builder.use(self.take_collected, memory, elsewhere, **PRIVATE))
         for asked in (get.click, repo.submit):
-            self.taken.append(asked(self.take_from_hub, [repo, memory], memory, **PRIVATE))
+            self.taken.append(asked(self.take_from_hub, [repo, memory], elsewhere, **PRIVATE))
 
     @speaks
     def take(self, files: list[str] | None, memory: Memory) -> Memory:
@@ -52,16 +55,17 @@ class IntakeTabs:
         if not files:
             return memory
         given = [(Path(file).name, Path(file)) for file in files]
-        return _reading(memory, self._work.sets.take(given, ", ".join(name for name, _ in given)))
+        names = ", ".join(name for name, _ in given[:_NAMES]) + (f" + {len(given) - _NAMES}" if given[_NAMES:] else "")
+        return _reading(memory, self._work.sets.take(given, names))
 
     @speaks
-    def take_folder(self, request: gr.Request, memory: Memory, event: gr.EventData) -> Memory:
+    def take_folder(self, request: gr.Request, memory: Memory, event: gr.EventData) -> tuple[Memory, None]:
         """Start reading folders that the browser has sent file by file."""
         files = picked(event, self._work.settings)
         if not files:
             raise gr.Error(say(language_of(request), "part.folder.failed"), print_exception=False)
         tops = dict.fromkeys(rel.split("/")[0] for rel, _ in files)
-        return _reading(memory, self._work.sets.take(files, ", ".join(list(tops)[:3])))
+        return _reading(memory, self._work.sets.take(files, ", ".join(list(tops)[:3]))), None
 
     def show_collected(self, memory: Memory, request: gr.Request) -> Any:
         """What was collected class by class before the page was loaded."""
@@ -78,22 +82,24 @@ class IntakeTabs:
         return class_builder.apply(collection, event, language_of(request)), {**memory, "collected": key}
 
     @speaks
-    def take_collected(self, memory: Memory, request: gr.Request) -> Memory:
+    def take_collected(self, memory: Memory, request: gr.Request) -> tuple[Memory, None]:
         """Start reading what was collected."""
         language, collection = language_of(request), self._work.sets.collection(memory.get("collected"))
         if collection is None:
             raise gr.Error(say(language, "error.gone"), print_exception=False)
-        return _reading(memory, self._work.sets.take(collection.files(), say(language, "data.collected")))
+        return _reading(memory, self._work.sets.take(collection.files(), say(language, "data.collected"))), None
 
     @speaks
-    def take_from_hub(self, repo: str, memory: Memory) -> Memory:
+    def take_from_hub(self, repo: str, memory: Memory) -> tuple[Memory, Any]:
         """Start fetching a data set from the Hub."""
         settings = self._work.settings
 
         def fetched(folder: Path, should_stop: Callable[[], bool]) -> Iterator[Event]:
             return fetch(repo, folder, settings, should_stop=should_stop)
 
-        return _reading(memory, self._work.sets.fetch(repo.strip(), fetched)) if repo.strip() else memory
+        if not repo.strip():
+            return memory, gr.skip()
+        return _reading(memory, self._work.sets.fetch(repo.strip(), fetched)), None
 
     def forget(self, memory: Memory) -> Memory:
         """The person took the files away: nothing chosen, as at the start."""

@@ -83,7 +83,7 @@ class Sets:
             else:
                 loose.append((told, own))
         if loose:
-            uploads.append(Upload(plain(name), files=tuple(loose)))
+            uploads.append(Upload("files" if uploads else plain(name), files=tuple(loose)))
         self._begin(folder, uploads, name)
         return key
 

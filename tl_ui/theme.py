@@ -39,6 +39,7 @@ CSS = """
 .tl-bar { background: var(--border-color-primary); border-radius: 99px; height: .6rem; overflow: hidden; }
 .tl-bar i { display: block; height: 100%; background: var(--color-accent); border-radius: 99px; }
 .tl-count, .tl-quiet { color: var(--body-text-color-subdued); }
+.tl-count { white-space: nowrap; }
 .tl-message { border-radius: 8px; padding: .7rem 1rem; margin: .6rem 0; border: 1px solid var(--border-color-primary);
   border-left-width: 5px; background: var(--background-fill-secondary); overflow-wrap: anywhere; }
 .tl-message.tl-good { border-left-color: #0d9488; }
@@ -86,7 +87,7 @@ CSS = """
 #samples .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
 #mistakes .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
 #samples .caption-label, #mistakes .caption-label { max-width: 96%; overflow: hidden; overflow-wrap: anywhere;
-  white-space: normal; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: .75rem; }
+  white-space: normal; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; font-size: .75rem; }
 #one-answer { overflow-wrap: anywhere; }
 #upload, #one-upload, #many-upload { border: 2px dashed var(--neutral-400); border-radius: 10px; }
 .gradio-container button.secondary { border: 1px solid var(--neutral-400); }
@@ -101,13 +102,19 @@ CSS = """
 .tl-cards > li { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .6rem .7rem;
   background: var(--background-fill-secondary); display: flex; flex-direction: column; gap: .45rem; min-width: 0; }
 .tl-card-head { display: flex; justify-content: space-between; gap: .6rem; align-items: baseline; }
-.tl-cards img { width: 100%; height: auto; border-radius: 6px; max-width: 320px; }
+.tl-cards > li > img { width: 100%; height: auto; border-radius: 6px; }
+.tl-cards > .tl-opened { grid-column: 1 / -1; padding: 0; border: 0; background: none; }
+.tl-cards form, .tl-cards [data-fields] { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+[data-arrive] { scroll-margin-top: 1rem; }
 .tl-cards details > * { margin: .35rem 0; }
 .tl-field { display: inline-flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+.tl-field select { appearance: auto; }
 .tl-field input, .tl-field select { max-width: 14rem; min-width: 0; color: var(--body-text-color); padding: .3rem .5rem;
   background: var(--input-background-fill); border: 1px solid var(--input-border-color); border-radius: 6px; }
 .tl-row { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: .5rem; }
 .tl-row:empty { display: none; }
+.tl-row button { margin: 0; }
+.tl-pick:not(:has(input:checked)) :is([data-act=drop], [data-act=move]) { opacity: .45; pointer-events: none; }
 .tl-pick { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem; margin: .6rem 0; }
 .tl-ticks { display: grid; gap: .4rem; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); max-height: 30rem;
   overflow-y: auto; }
@@ -119,11 +126,12 @@ CSS = """
 .tl-tick:has(input:focus-visible) img { outline: 3px solid var(--color-accent); }
 .tl-cases { list-style: none; padding: 0; margin: .6rem 0 0; display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
+.dark #sources button[role=tab][aria-selected=true] { color: var(--primary-300); }
 #to-train { position: sticky; bottom: .5rem; z-index: 5; }
 .tl-cases .tl-frames { display: flex; flex-wrap: wrap; gap: .6rem; }
 .tl-cases figure { margin: 0; max-width: 160px; }
 .tl-cases figure img { max-width: 100%; height: 110px; object-fit: contain; border-radius: 6px; }
-.tl-cases figcaption { font-size: .8rem; overflow-wrap: anywhere; }
+.tl-cases figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 @media (prefers-reduced-motion: reduce) { .tl-progress div { transition: none; } }
 @media (max-width: 480px) { .tl-headline { font-size: 1.5rem; }
   .tl-table th:nth-child(5), .tl-table td:nth-child(5) { display: none; }

@@ -25,10 +25,10 @@ _KINDS = {"stop": "bad", "warn": "warn", "info": "info"}
 
 def html(state: State, view: View) -> str:
     """The whole part."""
-    blocks = [_heading(state), _ways(state), _problem(state), _classes(state, view)]
-    if view.label in state.images.class_names:
-        blocks.append(_pictures(state, view))
-    blocks += [_parts(state), *(_finding(state, one, view) for one in state.found)]
+    first = [one for one in state.found if one.level != "info"]
+    blocks = [_heading(state), _ways(state), _problem(state), *(_finding(state, one, view) for one in first)]
+    blocks += [_classes(state, view), _parts(state)]
+    blocks += [_finding(state, one, view) for one in state.found if one not in first]
     if state.looking:
         blocks.append(f'<p class="tl-quiet" role="status">{_say(state, "understood.looking")}</p>')
     blocks += [_notes(state), _skipped(state), _changes(state)]
@@ -42,7 +42,7 @@ def _say(state: State, key: str, **values: object) -> str:
 def _heading(state: State) -> str:
     images = state.images
     values = {"name": images.source, "pictures": len(images.pictures), "classes": len(images.class_names)}
-    return f"<h3>{_say(state, 'data.understood', **values)}</h3>"
+    return f"<h3 data-arrive>{_say(state, 'data.understood', **values)}</h3>"
 
 
 def _ways(state: State) -> str:
@@ -77,7 +77,8 @@ def _way_text(state: State, way: Classes) -> str:
 
 
 def _problem(state: State) -> str:
-    return figures.message("bad", state.problem) if state.problem else ""
+    told = any(one.level == "stop" for one in state.found)  # with a way out
+    return figures.message("bad", state.problem) if state.problem and not told else ""
 
 
 def _classes(state: State, view: View) -> str:
@@ -93,7 +94,10 @@ def _classes(state: State, view: View) -> str:
         few = [mine[at * len(mine) // _STRIP] for at in range(min(_STRIP, len(mine)))] if mine else []
         few = list(dict.fromkeys(few))
         strip = thumbnails.strip([store[i] for i in few], _STRIP_SIDE) if store is not None and few else ""
-        cards.append(_card(state, label, len(mine), most, strip))
+        opened = label == view.label
+        cards.append(_card(state, label, len(mine), most, strip, opened))
+        if opened:
+            cards.append(f'<li class="tl-opened" data-key="opened">{_pictures(state, view)}</li>')
     more = ""
     if len(members) > shown:
         text = _say(state, "understood.all_classes", count=len(members) - shown)
@@ -101,9 +105,14 @@ def _classes(state: State, view: View) -> str:
     return f'<ul class="tl-cards">{"".join(cards)}</ul>{more}'
 
 
-def _card(state: State, label: str, count: int, most: int, strip: str) -> str:
+def _card(state: State, label: str, count: int, most: int, strip: str, opened: bool) -> str:
     name, number = esc(label), _say(state, "data.count", count=count)
-    picture = f'<img src="{strip}" alt="{_say(state, "understood.some", label=label)}">' if strip else ""
+    width = _STRIP_SIDE * min(_STRIP, count)
+    some = _say(state, "understood.some", label=label)
+    picture = f'<img src="{strip}" alt="{some}" style="max-width:{width}px">' if strip else ""
+    show = _button("show", _say(state, "understood.show"), label=label, focus=f"show {label}")
+    if opened:
+        show = _button("close", _say(state, "understood.hide"), focus=f"show {label}")
     others = [other for other in state.images.class_names if other != label][:1000]
     options = "".join(f'<option value="{esc(other)}">{esc(other)}</option>' for other in others)
     merge = (
@@ -111,10 +120,10 @@ def _card(state: State, label: str, count: int, most: int, strip: str) -> str:
         f"{_button('merge', _say(state, 'understood.merge_do'), label=label)}"
     )
     return (
-        f'<li data-key="{name}"><div class="tl-card-head"><b class="tl-name">{name}</b>'
+        f'<li data-key="{name}"><div class="tl-card-head"><b class="tl-name">{_breakable(name)}</b>'
         f'<span class="tl-count">{number}</span></div>{picture}'
         f'<span class="tl-bar"><i style="width:{max(2, round(100 * count / max(most, 1)))}%"></i></span>'
-        f"{_button('show', _say(state, 'understood.show'), label=label) if count else ''}"
+        f"{show if count else ''}"
         f'<details id="card-{name}"><summary>{_say(state, "understood.change")}</summary>'
         f'<form data-act="rename" data-label="{name}"><label class="tl-field">{_say(state, "understood.name")} '
         f'<input name="to" value="{name}" maxlength="64" autocomplete="off"></label>'
@@ -122,6 +131,11 @@ def _card(state: State, label: str, count: int, most: int, strip: str) -> str:
         f"<div data-fields>{merge if others else ''}</div>"
         f"{_button('leave-out', _say(state, 'understood.leave_out_class'), label=label)}</details></li>"
     )
+
+
+def _breakable(name: str) -> str:
+    """A name (HTML already) that may go on in the next line where its words end."""
+    return name.replace("_", "_<wbr>").replace("-", "-<wbr>")
 
 
 def _pictures(state: State, view: View) -> str:
@@ -165,7 +179,7 @@ def _parts(state: State) -> str:
 
 def _finding(state: State, found: Finding, view: View) -> str:
     """One oddity: its sentence, its fixes, and its cases when they are opened."""
-    fixes = "".join(_fix(state, found, "", at, fix) for at, fix in enumerate(found.fixes))
+    fixes = "".join(_fix(state, found, "", fix) for fix in found.fixes)
     opened, shown = view.finding == found.code, ""
     if found.cases:
         text = "understood.hide" if opened else "understood.look"
@@ -184,16 +198,16 @@ def _cases(state: State, found: Finding) -> str:
     at = {picture.row: i for i, picture in enumerate(state.images.pictures)}
     store = PixelStore(state.images)
     items = []
-    for number, case in enumerate(found.cases[:_CASES_SHOWN]):
+    for case in found.cases[:_CASES_SHOWN]:
         pictures = [(state.images.pictures[at[row]], thumbnails.jpeg(store[at[row]])) for row in case.rows[:6]]
-        items.append(f"<li>{_case(state, found, number, case, pictures)}</li>")
+        items.append(f'<li data-key="{case.rows[0]}">{_case(state, found, case, pictures)}</li>')
     more = ""
     if len(found.cases) > _CASES_SHOWN:
         more = f"<p>{_say(state, 'understood.more', count=len(found.cases) - _CASES_SHOWN)}</p>"
     return f'<ul class="tl-cases">{"".join(items)}</ul>{more}'
 
 
-def _case(state: State, found: Finding, number: int, case: Case, pictures: Sequence[tuple[Picture, str]]) -> str:
+def _case(state: State, found: Finding, case: Case, pictures: Sequence[tuple[Picture, str]]) -> str:
     names = state.images.class_names
     shown = "".join(
         f'<figure><img src="{url}" alt="{esc(picture.name)}"><figcaption>{esc(names[picture.label])}'
@@ -201,13 +215,14 @@ def _case(state: State, found: Finding, number: int, case: Case, pictures: Seque
         f"<br><small>{esc(picture.name)}</small></figcaption></figure>"
         for picture, url in pictures
     )
-    fixes = "".join(_fix(state, found, str(number), at, fix) for at, fix in enumerate(case.fixes))
+    fixes = "".join(_fix(state, found, str(case.rows[0]), fix) for fix in case.fixes)
     return f'<div class="tl-frames">{shown}</div><div class="tl-row">{fixes}</div>'
 
 
-def _fix(state: State, found: Finding, case: str, at: int, fix: Fix) -> str:
-    text = _say(state, f"fix.{fix.code}", **fix.values)
-    return _button("fix", text, code=found.code, of=found.values.get("label", ""), case=case, fix=at, mark=state.mark)
+def _fix(state: State, found: Finding, row: str, fix: Fix) -> str:
+    """A fix's button, which says what it is about; `row` is the case's first, "" where it is for all of them."""
+    text, about = _say(state, f"fix.{fix.code}", **fix.values), found.values.get("label", "")
+    return _button("fix", text, code=found.code, of=about, row=row, fix=fix.code, to=fix.values.get("label", ""))
 
 
 def _notes(state: State) -> str:

@@ -14,11 +14,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageFile
 
-from tl_core.data import formats
+from tl_core.data import deep, formats
 from tl_core.data.imageset import RGB
 from tl_core.settings import Settings
 
@@ -52,7 +51,7 @@ _DECODE_ERRORS = (
     TypeError,
     RuntimeError,
 )
-_UNSUPPORTED = re.compile("unsupported|not supported|unknown pixel mode|subsampling level", re.IGNORECASE)
+_UNSUPPORTED = re.compile("unsupported|not supported|unknown (?:pixel|raw) mode|subsampling level", re.IGNORECASE)
 _NO_MEMORY = re.compile("out of memory|insufficient memory", re.IGNORECASE)
 # libjpeg-turbo's words for files whose picture is whole: leftovers behind it, or only the end marker missing.
 _SLIPS = re.compile("extraneous bytes before marker 0xd9|Premature end of JPEG file")
@@ -181,27 +180,44 @@ def _decode_other(data: bytes, kind: str, settings: Settings) -> Decoded:
         data = formats.plain_bmp(data)
     elif kind == "GIF":
         several = formats.gif_is_animated(data)
-    module, name = _PLUGINS[kind]
-    image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+    file = _opened(data, kind)
+    image: Image.Image = file
     _check_size(*image.size, settings)
     if kind in ("WEBP", "AVIF"):  # AVIF: Pillow says there how the container wants it turned
         exif = image.info.get("exif", b"")
     turn = formats.orientation(exif)
     turned = turn > 1 or _turned_by_its_decoder(image, data, kind)
     several |= kind in ("TIFF", "WEBP", "AVIF", "HEIF") and bool(getattr(image, "is_animated", False))
+    deep_colours = deep.has_deep_colours(file, kind)
+    if deep_colours:
+        image = deep.scaled_colours(file, _opened(data, kind))
     image.load()
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        picture, clear, deep = _bounded(Image.fromarray(_scaled_samples(image)), settings), False, True
+    if kind == "PNG" and _may_lack_rows(file) and not formats.png_has_all_rows(data, *file.size):
+        raise PictureProblemError("damaged")
+    if deep_grey := image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        picture, clear = _bounded(Image.fromarray(deep.scaled_grey(image)), settings), False
     elif "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         layer = _bounded(_converted(_converted(image, "RGBA"), "RGBa"), settings)
-        picture, clear, deep = *_on_white(layer), False
+        picture, clear = _on_white(layer)
     else:
         # Nothing is lost by shrinking grey as grey; colours of other kinds are not to be mixed before they are RGB.
         wanted = "L" if image.mode in ("1", "L") else "RGB"
-        picture, clear, deep = _bounded(_converted(image, wanted), settings), False, False
-    return Decoded(
-        _array(_turn(picture, turn)), _traits(turned=turned, first_frame=several, transparent=clear, deep=deep)
-    )
+        picture, clear = _bounded(_converted(image, wanted), settings), False
+    traits = _traits(turned=turned, first_frame=several, transparent=clear, deep=deep_colours or deep_grey)
+    return Decoded(_array(_turn(picture, turn)), traits)
+
+
+def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+    """A picture of which only the header is read yet."""
+    module, name = _PLUGINS[kind]
+    image: ImageFile.ImageFile = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+    return image
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Whether the row that a loaded PNG ends with is empty, as rows are for which there was no data."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return bool(image.info.get("interlace")) or last.getbbox() is None
 
 
 def _traits(**true: bool) -> tuple[str, ...]:
@@ -248,42 +264,6 @@ def _on_white(layer: Image.Image) -> tuple[Image.Image, bool]:
     # Scaling rounds each on its own, so that a colour may be one above its alpha.
     laid = np.minimum(colours, alpha) + (255 - alpha)
     return Image.fromarray(laid), bool(alpha.min() < 255)
-
-
-def _scaled_samples(image: Image.Image) -> RGB:
-    """(H, W) uint8 from a picture of 16-bit, 32-bit or float grey; what it calls transparent becomes white."""
-    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
-    if image.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,):
-        values = values.view(np.uint32)  # TIFF: no sign, which Pillow's mode cannot say
-    scaled = _scaled_to_bytes(values)
-    if image.mode != "I" and tags.get(262) == 0:  # TIFF: nought is white; Pillow turns only 8 bits round
-        scaled = 255 - scaled
-    if isinstance(clear := image.info.get("transparency"), int):
-        scaled[values == clear] = 255
-    return scaled
-
-
-def _scaled_to_bytes(values: npt.NDArray[np.generic]) -> RGB:
-    """16-bit, 32-bit and float samples as uint8, never clipped: by the range that their type and values suggest.
-
-    Whole numbers by the bit depth in use (8, 10, 12, 14, 15 with a sign, or 16: cameras and microscopes store fewer
-    bits than the file has), so that pictures of one instrument are scaled alike; fractions by [0, 1], or by their
-    highest; anything else by its extremes.
-    """
-    numbers = values.astype(np.float32)
-    known = numbers[np.isfinite(numbers)] if values.dtype.kind == "f" else numbers
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    np.nan_to_num(numbers, copy=False, nan=low, posinf=high, neginf=low)
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif values.dtype.kind == "f" and low >= 0 and not np.array_equal(known, np.floor(known)):
-        low = 0.0
-    elif low >= 0 and high <= 65_535:
-        depth = next(bits for bits in (8, 10, 12, 14, 15, 16) if high < 2**bits)
-        low, high = 0.0, float(2**depth - 1)
-    numbers -= low
-    numbers *= 255 / max(high - low, 1e-12)
-    return np.round(numbers, out=numbers).astype(np.uint8)
 
 
 def _bounded(picture: Image.Image, settings: Settings) -> Image.Image:

@@ -132,7 +132,7 @@ def _leaks(images: ImageSet, copies: Sequence[list[Picture]], look: CloserLook |
         hundreds = {"faked": look.leak.faked, "honest": look.leak.honest}
         values |= {name: f"{100 * share:.1f}" for name, share in hundreds.items()}
     cases = tuple(Case(tuple(p.row for p in members)) for members in found[:_CASES])
-    yield Finding(code, "warn", values, cases, (_drop("leave_out_of_test", [members[0] for members in found]),))
+    yield Finding(code, "warn", values, cases)
 
 
 def _copies(copies: Sequence[list[Picture]]) -> Iterator[Finding]:
@@ -197,11 +197,12 @@ def _outliers(images: ImageSet, look: CloserLook, fine: set[int]) -> Iterator[Fi
     labels = np.full(images.stored + 1, -1)  # the last for "no neighbour"
     labels[list(images.rows)] = [p.label for p in images.pictures]
     cases: list[tuple[int, Case]] = []
+    counts = images.counts()
     for picture in images.pictures:
         around = Counter(labels[look.neighbours[picture.row]].tolist())
         around.pop(-1, None)
         other, count = around.most_common(1)[0] if around else (picture.label, 0)
-        if other == picture.label or count < ALIKE or picture.row in fine:
+        if other == picture.label or count < ALIKE or counts[picture.label] <= ALIKE or picture.row in fine:
             continue
         name = images.class_names[other]
         fixes = (

@@ -24,6 +24,9 @@ _MAGIC = (
     ("BMP", b"BM"),
 )
 _PNG_NEEDED, _PNG_WELCOME = (b"IHDR", b"PLTE", b"IDAT"), (b"tRNS", b"eXIf", b"acTL")
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel, by type of colour
+# Where each pass over an interlaced PNG starts, and its steps, across and down (PNG 3rd edition, 8.1).
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 
@@ -132,6 +135,33 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
             return
         yield data[at + 4 : at + 8], view[at:end], view[at + 8 : end - 4]
         at = end
+
+
+def png_has_all_rows(data: bytes, width: int, height: int) -> bool:
+    """Whether a plain PNG's compressed data is as long as its size asks for; takes a megabyte, and the time to inflate.
+
+    A stream that ends well after too few rows is no error to Pillow, which leaves the others black.
+    """
+    depth, colour, _, _, interlaced = data[24:29]
+    bits, needed = depth * _PNG_SAMPLES[colour], 0
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        needed += rows * (1 + -(-columns * bits // 8)) if columns else 0
+    coded = (content for kind, _, content in _png_chunks(data) if kind == b"IDAT")
+    stream = zlib.decompressobj()
+    try:
+        # In small pieces, since what is left of one is copied for every megabyte that comes out.
+        for piece in (content[at : at + 65_536] for content in coded for at in range(0, len(content), 65_536)):
+            inflated = stream.decompress(piece, 1 << 20)
+            needed -= len(inflated)
+            while inflated and needed > 0:
+                inflated = stream.decompress(stream.unconsumed_tail, 1 << 20)
+                needed -= len(inflated)
+            if needed <= 0:
+                return True
+    except zlib.error:
+        pass
+    return False
 
 
 def plain_bmp(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tl_core.data.archive import Upload
 from tl_core.data.imageset import FILE, PIXELS, RGB, THUMBS, Classes, Reading, Skipped, Stored
 from tl_core.data.layout import PARTS, Part, looks_like_picture
 from tl_core.data.understand import understand
+from tl_core.data.uploads import told_apart
 from tl_core.errors import IntakeError, plain
 from tl_core.events import Event, PicturesReady, Progress
 from tl_core.settings import Settings, scrubbed_environment
@@ -64,7 +65,9 @@ def prepare(
     `name` is what the person called all of it. Stops without an event when `should_stop` says so. Raises IntakeError.
     """
     uploads = (Upload(plain(name or source.name), source),) if isinstance(source, Path) else tuple(source)
-    name = plain(name or ", ".join(upload.name for upload in uploads))
+    told = told_apart([upload.name for upload in uploads])
+    uploads = tuple(replace(upload, name=own) for upload, own in zip(uploads, told, strict=True))
+    name = plain(name or ", ".join(told))
     for upload in uploads:
         if upload.path is not None:
             _check_place(upload.path, folder)

@@ -11,13 +11,14 @@ from typing import Literal
 from tl_core.data import columns
 from tl_core.data.columns import Candidate
 from tl_core.data.filenames import read_names
-from tl_core.data.layout import Layout, Part, Place, pictures
+from tl_core.data.folder_words import names_a_class
+from tl_core.data.layout import Layout, Part, Place, pictures, read_folders
 from tl_core.data.matching import match
 from tl_core.data.tables import Table
 from tl_core.data.uploads import Upload, classes, read_uploads
 from tl_core.settings import Settings
 
-Kind = Literal["folders", "names", "table"]
+Kind = Literal["folders", "subfolders", "names", "table"]
 MOST_OFFERED = 12
 MOST_TRIED = 30  # columns of tables, of which some turn out to say several classes for a picture
 
@@ -32,8 +33,9 @@ _PIECE = re.compile(
 class Labelling:
     """One way to read the classes of an upload.
 
-    `values` are for sentences: for a table {"file", "column", "missing": rows whose file is not in the upload}, else
-    {}. `places`: every file's class and part, or the code of the reason why it has none. A `guess` has to be confirmed.
+    `values` are for sentences: for a table {"file", "column", "missing": rows whose file is not in the upload}, for the
+    folders in one folder, where others are beside it, {"folder"}; else {}. `places`: every file's class and part, or
+    the code of the reason why it has none. A `guess` has to be confirmed.
     """
 
     kind: Kind
@@ -60,18 +62,31 @@ def labellings(
     """
     layout = read_uploads(uploads)
     found = classes(layout)
-    by_folder = Labelling("folders", {}, layout.places)
+    by_folder = [Labelling("folders", {}, layout.places), *_by_inner_folder(uploads, layout)]
     by_table = _by_table(layout, tables, most_classes)
-    weak = len(found) < 2 or _is_a_pile(found)
+    weak = len(found) < 2 or layout.numbered or _is_a_pile(found) or not any(map(names_a_class, found))
     by_name: list[Labelling] = []
     beside = {name: place for name, place in layout.places.items() if place == "annotation"}
     names = sorted(name for name in layout.places if name not in beside)
     if weak and (places := read_names(names, layout.parts)) is not None:
         by_name.append(Labelling("names", {}, {**places, **beside}, guess=True))
     if not weak:
-        return (by_folder, *by_table)
-    kept = [by_folder] if len(found) >= 2 or not (by_table or by_name) else []
+        return (*by_folder, *by_table)
+    kept = by_folder if len(found) >= 2 or not (by_table or by_name) else []
     return (*by_table, *by_name, *kept)
+
+
+def _by_inner_folder(uploads: Sequence[Upload], layout: Layout) -> list[Labelling]:
+    """The reading that leaves out what lies beside the folder with most of the folders, if there is one."""
+    if not layout.inner:
+        return []
+    places = read_folders(uploads[0][1], within_inner=True).places
+    return [Labelling("subfolders", {"folder": _text(layout.inner)}, places)]
+
+
+def _text(name: str) -> str:
+    """A name from a disk or a table as text that can be printed and kept: a lone surrogate cannot."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
 def _is_a_pile(found: set[str]) -> bool:
@@ -121,7 +136,7 @@ def _read(candidate: Candidate, layout: Layout) -> Labelling | None:
         else:
             places[name] = "no_label_in_table" if label is None else "several_labels"
     places |= {name: "label_table" for name in rows.tables if name in places}
-    values = {"file": rows.title, "column": candidate.column, "missing": str(rows.missing)}
+    values = {"file": _text(rows.title), "column": _text(candidate.column), "missing": str(rows.missing)}
     return Labelling("table", values, places, one_hot=candidate.one_hot)
 
 

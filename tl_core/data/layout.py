@@ -10,12 +10,14 @@ beside `cars_test/audi` is `train/audi`, `cats_train` beside `cats_test` and `do
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from tl_core.data.annotations import Folders, annotations
+from tl_core.data.folder_words import is_about, says_nothing
 from tl_core.errors import plain
 
 Part = Literal["", "train", "val", "test"]
@@ -63,15 +65,9 @@ PICTURE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"),
     *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
 )
-# Folders that hold a second picture of each picture: where in it something is.
-_ANNOTATION_FOLDERS = {
-    *("annotation", "annotations", "mask", "masks", "trimap", "trimaps"),
-    *("segmentation", "segmentations", "groundtruth", "gt", "labels"),
-}
-
+_MOST_ABOUT = 0.2  # of all pictures, in folders about a data set
 
 NAME_LENGTH = 64
-Folders = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,10 +81,17 @@ class Place:
 @dataclass(frozen=True)
 class Layout:
     """The folders of an upload as understood. Every path is in both: its place or the code of the reason why it has
-    none, and the official part that it lies in whether or not it has a class."""
+    none, and the official part that it lies in whether or not it has a class.
+
+    `inner` is the folder whose own folders may be the classes instead (`read_folders(..., within_inner=True)`): most
+    pictures are in folders in it, while the folders beside it have none. "" when there is no such folder. `numbered`:
+    the classes are nothing but numbered uploads, which may as well be pieces of one pile.
+    """
 
     places: dict[str, Place | str]
     parts: dict[str, Part]
+    inner: str = ""
+    numbered: bool = False
 
 
 def interpret(names: Sequence[str]) -> dict[str, Place | str]:
@@ -96,25 +99,31 @@ def interpret(names: Sequence[str]) -> dict[str, Place | str]:
     return read_folders(names).places
 
 
-def read_folders(names: Iterable[str], *, trained_elsewhere: bool = False) -> Layout:
+def read_folders(names: Iterable[str], *, trained_elsewhere: bool = False, within_inner: bool = False) -> Layout:
     """How the folders of one upload are to be read. `trained_elsewhere`: another upload holds the part to train on, so
     folders called "test" are a part here without one called "train"."""
     folders = {name: tuple(name.split("/")[:-1]) for name in names}
-    beside = annotations(folders)
-    shown = {folders[name] for name in pictures(folders) if name not in beside}
-    meant = {path: path for path in (*shown, *folders.values())}
-    renamed = _renamed(shown)
+    beside = annotations(filter(looks_like_picture, folders))
+    counts = Counter(folders[name] for name in pictures(folders) if name not in beside)
+    meant = {path: path for path in (*counts, *folders.values())}
+    renamed = _renamed(counts)
     if renamed:
         meant = {path: _apply(path, renamed) for path in meant}
-    paths = [meant[path] for path in sorted(shown)]
+    paths: Counter[Folders] = Counter()
+    for path, count in counts.items():
+        paths[meant[path]] += count
     has_parts = _has_parts(paths) or (trained_elsewhere and all(any(map(part_of, path)) for path in paths))
-    wrapper = _wrapper(paths, has_parts)
-    found = {path: _place(as_meant, wrapper, has_parts) for path, as_meant in meant.items()}
+    wrapper = around = _wrapper(paths, has_parts)
+    inner = None if has_parts else _inner(paths, around)
+    if inner is not None and (inner.meant or within_inner):
+        wrapper = inner.wrapper
+    found = {path: _place(as_meant, wrapper, around, has_parts) for path, as_meant in meant.items()}
     reading = Layout(
         {name: "annotation" if name in beside else found[path][0] for name, path in folders.items()},
         {name: found[path][1] for name, path in folders.items()},
+        inner.wrapper[-1] if inner is not None and not inner.meant else "",
     )
-    return without_classes_named_as_parts(reading)
+    return without_lonely_classes(without_classes_named_as_parts(reading))
 
 
 def without_classes_named_as_parts(reading: Layout) -> Layout:
@@ -135,6 +144,26 @@ def without_classes_named_as_parts(reading: Layout) -> Layout:
     return Layout(places, parts)
 
 
+def without_lonely_classes(reading: Layout) -> Layout:
+    """`reading` without the classes that are only in a part not trained on, each the one folder there: `test/images`
+    beside `train/cat` and `train/dog` holds pictures whose classes are not told."""
+    labels: dict[Part, set[str]] = defaultdict(set)
+    for name in pictures(reading.places):
+        if isinstance(place := reading.places[name], Place):
+            labels[place.part].add(place.label.casefold())
+    known = set().union(*(found for part, found in labels.items() if part == "train" or len(found) > 1))
+    lonely = {part for part, found in labels.items() if part in ("val", "test") and not found <= known}
+    if len(labels["train"]) < 2 or not lonely:
+        return reading
+    places = {
+        name: "no_class_folder"
+        if isinstance(place, Place) and place.part in lonely and place.label.casefold() not in known
+        else place
+        for name, place in reading.places.items()
+    }
+    return Layout(places, reading.parts, reading.inner)
+
+
 def pictures(names: Iterable[str]) -> list[str]:
     """Those that look like pictures, or all when none does: only they tell what folders mean."""
     every = list(names)
@@ -143,28 +172,6 @@ def pictures(names: Iterable[str]) -> list[str]:
 
 def looks_like_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_ENDINGS)
-
-
-def annotations(names: Iterable[str]) -> frozenset[str]:
-    """The pictures that say where something is in other pictures (masks): they lie in a folder that is called so, and
-    nearly all are named like a picture that does not."""
-    beside: list[str] = []
-    others: set[str] = set()
-    for name in names:
-        if not looks_like_picture(name):
-            continue
-        *folders, file = name.split("/")
-        if any(map(_holds_annotations, folders)):
-            beside.append(name)
-        else:
-            others.add(file.rpartition(".")[0])
-    known = sum(name.rpartition("/")[2].rpartition(".")[0] in others for name in beside)
-    return frozenset(beside) if beside and known >= 0.9 * len(beside) else frozenset()
-
-
-@lru_cache(maxsize=4096)
-def _holds_annotations(folder: str) -> bool:
-    return len(folder) < 20 and re.sub(r"[\s_\-.]+", "", folder.casefold()) in _ANNOTATION_FOLDERS
 
 
 def _renamed(paths: Iterable[Folders]) -> dict[Folders, Folders]:
@@ -202,19 +209,31 @@ def _apply(path: Folders, renamed: dict[Folders, Folders]) -> Folders:
     return out
 
 
-def _has_parts(paths: Sequence[Folders]) -> bool:
-    """Whether folders called "train" are a part: they hold class folders, or stand in several class folders."""
+def _has_parts(paths: Mapping[Folders, int]) -> bool:
+    """Whether folders called "train" are a part: they hold class folders, or stand in several class folders; and
+    another part is beside one of them, or most pictures are in parts. Else "train" is what goes on rails.
+
+    `paths`: how many pictures are in every folder.
+    """
     above: set[Folders] = set()
-    for path in paths:
-        for at, folder in enumerate(path):
-            if part_of(folder) == "train":
-                if len(path) > at + 1:
-                    return True
+    beside: set[Folders] = set()
+    holds_folders, inside = False, 0
+    for path, count in paths.items():
+        parts = [part_of(folder) for folder in path]
+        inside += count if any(parts) else 0
+        for at, part in enumerate(parts):
+            if part == "train":
                 above.add(path[:at])
-    return len(above) > 1
+                holds_folders |= len(path) > at + 1
+            elif part:
+                beside.add(path[:at])
+    if not holds_folders and len(above) < 2:
+        return False
+    return not above.isdisjoint(beside) or 2 * inside > sum(paths.values())
 
 
-def _place(folders: Folders, wrapper: Folders, has_parts: bool) -> tuple[Place | str, Part]:
+def _place(folders: Folders, wrapper: Folders, around: Folders, has_parts: bool) -> tuple[Place | str, Part]:
+    """The place of what lies in `folders`. `around` is what is around everything, `wrapper` what is around classes."""
     if has_parts:
         at = next((i for i, folder in enumerate(folders) if part_of(folder)), None)
         if at is None:
@@ -225,21 +244,56 @@ def _place(folders: Folders, wrapper: Folders, has_parts: bool) -> tuple[Place |
         return Place(label, part) if label else "no_class_folder", part
     if wrapper[: len(folders)] == folders:  # beside the classes, not in one
         return "no_class_folder", ""
-    below = folders[len(wrapper) :] if folders[: len(wrapper)] == wrapper else folders
-    return Place(below[0], ""), ""
+    if folders[: len(wrapper)] == wrapper:
+        return Place(folders[len(wrapper)], ""), ""
+    return Place(folders[0], "") if wrapper == around else "no_class_folder", ""
 
 
-def _wrapper(paths: Sequence[Folders], has_parts: bool) -> Folders:
+def _wrapper(paths: Iterable[Folders], has_parts: bool) -> Folders:
     """The folders around all classes: as long as everything deeper is in one folder that has folders of its own."""
     shared: Folders = ()
+    every = list(paths)
     while True:
-        deeper = [path for path in paths if len(path) > len(shared)]
+        deeper = [path for path in every if len(path) > len(shared)]
         following = {path[len(shared)] for path in deeper}
         if len(following) != 1 or not any(len(path) > len(shared) + 1 for path in deeper):
             return shared
         if has_parts and part_of(next(iter(following))):
             return shared
         shared += (following.pop(),)
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """Folders around what may be the classes, though not around everything. `meant`: they must be, since what lies
+    beside is about the data set."""
+
+    wrapper: Folders
+    meant: bool
+
+
+def _inner(paths: Mapping[Folders, int], around: Folders) -> _Inner | None:
+    """The largest folder in `around` when most pictures are in folders in it and the folders beside it are flat or
+    about the data set: `repo/images/cats` beside `repo/docs`."""
+    sizes: Counter[str] = Counter()
+    for path, count in paths.items():
+        if len(path) > len(around):
+            sizes[path[len(around)]] += count
+    if len(sizes) < 2:
+        return None
+    largest = max(sizes, key=lambda name: (sizes[name], name))
+    within = [path for path in paths if path[: len(around) + 1] == (*around, largest)]
+    wrapper = _wrapper(within, False)
+    labelled = [path for path in within if len(path) > len(wrapper)]
+    if len({path[len(wrapper)] for path in labelled}) < 2 or len(wrapper) <= len(around):
+        return None
+    total, others = sizes.total(), sizes.total() - sizes[largest]
+    if sum(paths[path] for path in labelled) < 0.9 * sizes[largest] or 2 * others >= total:
+        return None
+    about = all(is_about(name) for name in sizes if name != largest)
+    flat = all(len(path) <= len(around) + 1 or path[len(around)] == largest for path in paths)
+    meant = about and (says_nothing(largest) or others <= _MOST_ABOUT * total)
+    return _Inner(wrapper, meant) if about or flat else None
 
 
 def merge_labels(labels: Iterable[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -275,6 +329,8 @@ def _short(name: str, taken: set[str]) -> str:
     return short
 
 
-def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key that puts "class 2" before "class 10"."""
-    return tuple((0, int(run)) if run.isdecimal() else (1, run.casefold()) for run in re.findall(r"\d+|\D+", name))
+def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """A sort key that puts "class 2" before "class 10". Different names never tie ("Cat" and "cat", "1" and "01"), so
+    that a sorted set is the same in every process."""
+    runs = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(run)) if run.isdecimal() else (1, run.casefold()) for run in runs), name

@@ -20,6 +20,7 @@ NESTED = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", 
 _MAX_COMPONENT, MAX_PATH = 255, 1_024  # bytes in UTF-8
 # "Bär", "Größe", "Äpfel" in a code page of one byte a letter.
 _AMONG_LETTERS = re.compile(rb"[A-Za-z][\x80-\xff]{1,2}[A-Za-z]|(?<![\x80-\xff])[\x80-\xff][A-Za-z]{2}")
+_DRIVE = re.compile("[A-Za-z]:")
 _SHOWN = 255  # characters of a name that is only kept to be shown
 _BEAT_EVERY = 0.2  # seconds
 
@@ -50,7 +51,7 @@ class Listing:
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if not parts:
             self.ignored += 1
-        elif "\0" in name or parts[0].endswith(":") or any(len(p) > 1 and not p.strip(".") for p in parts):
+        elif "\0" in name or _DRIVE.fullmatch(parts[0]) or any(len(p) > 1 and not p.strip(".") for p in parts):
             self.skip(name, "name_unusable")
         elif is_junk(parts):
             self.ignored += 1

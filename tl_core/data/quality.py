@@ -12,6 +12,8 @@ import numpy.typing as npt
 # the centred features agree by more than that. Of no photo's variants in other sizes, qualities, brightness, contrast
 # or cut by 3 % is one missed; two pictures that correlate at random agree by 0.88 at most (bench/RESULTS.md).
 CORRELATION, AGREEMENT = 0.8, 0.9
+# Where thumbnails leave hardly any doubt, so much is enough: small or poor versions lose what the network looks at.
+_LEAST_AGREEMENT = 0.8
 # Pairs are beyond doubt, also between classes, when thumbnails differ, by root mean square, by less than this many grey
 # levels of 255 and by less than this share of their contrast.
 _DISTANCE, _SHARE = 8.0, 0.15
@@ -65,7 +67,8 @@ def near_pairs(thumbs: npt.NDArray[np.uint8], digests: Sequence[str]) -> list[Pa
 def confirmed(pairs: Sequence[Pair], unit: npt.NDArray[np.float32]) -> list[Pair]:
     """The `pairs` that are copies by (N, D) centred features of length 1 as well."""
     a, b = [pair.a for pair in pairs], [pair.b for pair in pairs]
-    agree = (unit[a] * unit[b]).sum(axis=1) > AGREEMENT
+    least = np.array([_LEAST_AGREEMENT if pair.sure else AGREEMENT for pair in pairs])
+    agree = (unit[a] * unit[b]).sum(axis=1) > least
     return [pair for pair, same in zip(pairs, agree, strict=True) if same]
 
 

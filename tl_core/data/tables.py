@@ -42,11 +42,11 @@ class Table:
 
 def worth_reading(files: Iterable[tuple[str, int]]) -> list[str]:
     """Those of (name, bytes) that may be tables and are small enough: at most `MOST_TABLES`, outermost first, together
-    no larger than one may be."""
+    no larger than one may be. JSON comes last: tools write one such file beside every picture."""
     chosen: list[str] = []
     left = MOST_BYTES
-    by_depth = sorted((name.count("/"), name, size) for name, size in files if name.lower().endswith(TABLE_ENDINGS))
-    for _, name, size in by_depth:
+    found = [(name, size) for name, size in files if name.lower().endswith(TABLE_ENDINGS)]
+    for name, size in sorted(found, key=lambda file: (file[0].lower().endswith(".json"), file[0].count("/"), file)):
         if size <= left and len(chosen) < MOST_TABLES:
             chosen.append(name)
             left -= size

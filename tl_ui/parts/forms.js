@@ -113,13 +113,22 @@ function show() {
   const key = inUse?.closest('[data-focus]')?.dataset.focus;
   const page = document.createElement('template');
   page.innerHTML = props.value ?? ''; // made and escaped by our Python
+  const empty = !root.firstElementChild;
   shown = {}; // a mark of this showing
   becomeChildren(root, page.content);
+  if (empty) arrive();
   for (const field of touched) if (!root.contains(field)) touched.delete(field);
   if (inUse && document.activeElement !== inUse) {
     const there = key && root.querySelector(`[data-focus="${CSS.escape(key)}"]`);
     (there || root).focus({ preventScroll: true });
   }
+}
+
+// What the visitor has waited for comes into view; not what a reload brings back.
+function arrive() {
+  const there = root.querySelector('[data-arrive]');
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (navigator.userActivation?.hasBeenActive) there?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth' });
 }
 
 watch('value', show);
