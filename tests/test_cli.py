@@ -189,6 +189,7 @@ def test_events_are_lines_for_programs_also_when_it_fails(make_zip: Zipper, tmp_
     assert result.returncode == 0 and isinstance(events[-1], Finished) and len(events) > 8
 
 
+@pytest.mark.slow
 def test_on_hugging_face_jobs_the_same_options_are_sent_and_the_bundle_comes_back(
     make_zip: Zipper, tmp_path: Path
 ) -> None:

@@ -27,8 +27,8 @@ def understood(page: Any, sentence: str = "") -> str:
 
 def classes(page: Any) -> dict[str, int]:
     """Name and number of every card."""
-    cards = page.locator("#understood .tl-cards > li .tl-card-head").all_inner_texts()
-    found = [card.split("\n") for card in cards]
+    heads = page.locator("#understood .tl-card-head")
+    found = heads.evaluate_all("all => all.map(head => [head.children[0].textContent, head.children[1].textContent])")
     return {name: int(number.split()[0]) for name, number in found}
 
 

@@ -301,6 +301,7 @@ def test_measuring_changes_nothing(tmp_path: Path) -> None:
     assert made.measure() > 0 and same(before, weights(made))
 
 
+@pytest.mark.slow
 def test_half_precision_with_a_scaler_trains_like_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 on the CPU stands in for an old GPU: the same scaler, the same unscaling, the same checkpoints."""
     made = tuner(tmp_path, replace(RECIPE, precision="fp16", epochs=1), sizes=[32])

@@ -315,6 +315,7 @@ def test_stopped_while_comparing_there_is_a_model_and_who_goes_on_compares(
     assert isinstance(again[-1], Finished) and again[-1].reason == "completed" and framing_of(out) != "crop"
 
 
+@pytest.mark.slow
 def test_the_next_run_compares_from_what_is_on_disk(
     told_by_middle: ImageSet, settings: Settings, tmp_path: Path
 ) -> None:

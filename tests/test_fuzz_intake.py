@@ -1,6 +1,6 @@
 """Mutated pictures and mutated archives through the real intake: nothing but named problems may come out.
 
-TL_FUZZ_SECONDS (10) says how long, TL_FUZZ_SEED (0) where to start; a failure names its round, which alone decides what
+TL_FUZZ_SECONDS (6) says how long, TL_FUZZ_SEED (0) where to start; a failure names its round, which alone decides what
 is tried, so that `TL_FUZZ_ROUND=n` repeats it.
 """
 
@@ -31,7 +31,7 @@ from tl_core.data.understand import load
 from tl_core.errors import IntakeError
 from tl_core.settings import Settings
 
-SECONDS, SEED = float(os.environ.get("TL_FUZZ_SECONDS", "10")), os.environ.get("TL_FUZZ_SEED", "0")
+SECONDS, SEED = float(os.environ.get("TL_FUZZ_SECONDS", "6")), os.environ.get("TL_FUZZ_SEED", "0")
 PICTURES_A_ROUND, MOST_MEMORY = 250, 1_000_000_000
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 pillow_heif.register_heif_opener()  # to write them

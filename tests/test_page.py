@@ -172,7 +172,12 @@ def advanced(page: Any, **values: int) -> None:
             "last blocks of the network learn",
         ),
         ({"head": "Random forest"}, "forest", "stays as it is"),
-        ({"head": "Ensemble (linear, MLP and forest averaged)", "balance": "On"}, "ensemble", "Rare classes count"),
+        pytest.param(
+            {"head": "Ensemble (linear, MLP and forest averaged)", "balance": "On"},
+            "ensemble",
+            "Rare classes count",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["all", "last-gru", "forest", "ensemble"],
 )

@@ -1,25 +1,21 @@
 """What can be chosen before training: how long to try, and under "Advanced" everything else."""
 
-import base64
-import io
 from typing import Any, get_args
 
 import gradio as gr
-from PIL import Image
 
 from tl_core.data.imageset import RGB, ImageSet
 from tl_core.data.pixels import Framing, PixelStore
 from tl_core.models.catalogue import CATALOGUE, Backbone
 from tl_core.training.framing import matters, most_elongated, preview, reframed
 from tl_core.training.plan import Effort, HeadKind, Switch, Wishes
-from tl_ui import figures
+from tl_ui import figures, thumbnails
 from tl_ui.words import say
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 _SWITCH: tuple[Switch, ...] = get_args(Switch)
 _FRAMINGS: tuple[Framing, ...] = ("crop", "pad", "squash")
-_SHOWN_SIDE = 160  # pixels
 _FRAMES_SHOWN = 3  # pictures, the most elongated ones
 _SIZES = (128, 160, 192, 224, 256, 288, 320, 384)
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -132,7 +128,7 @@ def mirror(picture: RGB | None, straight: str, mirrored: str) -> str:
     """One of the user's pictures beside its mirror image, as HTML; nothing without a picture."""
     if picture is None:
         return ""
-    return figures.mirror(_jpeg(picture), straight, mirrored)
+    return figures.mirror(thumbnails.jpeg(picture), straight, mirrored)
 
 
 def frames(images: ImageSet, row: Backbone, language: str) -> str:
@@ -143,18 +139,11 @@ def frames(images: ImageSet, row: Backbone, language: str) -> str:
         return figures.hint(say(language, "train.framing.none"))
     ways = [(say(language, f"train.framing.{framing}"), reframed(row, framing).preprocessing) for framing in _FRAMINGS]
     shown = [
-        (images.pictures[at].name, [(_jpeg(preview(store[at], seen)), way) for way, seen in ways]) for at in chosen
+        (images.pictures[at].name, [(thumbnails.jpeg(preview(store[at], seen)), way) for way, seen in ways])
+        for at in chosen
     ]
     key = "train.framing.shown" if matters(images) else "train.framing.few"
     return figures.hint(say(language, key)) + figures.frames(shown)
-
-
-def _jpeg(picture: RGB) -> str:
-    """`picture` as base64 of a JPEG, small."""
-    image, data = Image.fromarray(picture), io.BytesIO()
-    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
-    image.save(data, "JPEG")
-    return base64.b64encode(data.getvalue()).decode("ascii")
 
 
 def _one_of(value: Any, choices: tuple[Any, ...]) -> Any:

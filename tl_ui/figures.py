@@ -19,9 +19,9 @@ def progress_bar(share: float, label: str, name: str) -> str:
     )
 
 
-def mirror(jpeg: str, straight: str, mirrored: str) -> str:
-    """A picture (base64 of a JPEG) and its mirror image side by side, each with what it is."""
-    shown = f'<img alt="" src="data:image/jpeg;base64,{jpeg}"'
+def mirror(url: str, straight: str, mirrored: str) -> str:
+    """A picture (its URL) and its mirror image side by side, each with what it is."""
+    shown = f'<img alt="" src="{url}"'
     return (
         f'<div class="tl-mirror"><figure>{shown}><figcaption>{esc(straight)}</figcaption></figure>'
         f'<figure>{shown} class="flipped"><figcaption>{esc(mirrored)}</figcaption></figure></div>'
@@ -29,13 +29,12 @@ def mirror(jpeg: str, straight: str, mirrored: str) -> str:
 
 
 def frames(pictures: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
-    """For each picture its name and, side by side, what becomes of it: (base64 of a JPEG, what was done)."""
+    """For each picture its name and, side by side, what becomes of it: (its URL, what was done)."""
     rows = []
     for name, ways in pictures:
         cells = "".join(
-            f'<figure><img alt="{esc(name)}: {esc(way)}" src="data:image/jpeg;base64,{jpeg}">'
-            f"<figcaption>{esc(way)}</figcaption></figure>"
-            for jpeg, way in ways
+            f'<figure><img alt="{esc(name)}: {esc(way)}" src="{url}"><figcaption>{esc(way)}</figcaption></figure>'
+            for url, way in ways
         )
         rows.append(f'<li><p class="tl-quiet tl-name">{esc(name)}</p><div>{cells}</div></li>')
     return f'<ul class="tl-frames">{"".join(rows)}</ul>'

@@ -9,8 +9,9 @@ from tl_core.data.pixels import PixelStore
 from tl_core.evaluation.metrics import Evaluation
 from tl_ui import figures, panel
 from tl_ui.handlers import speaks
+from tl_ui.thumbnails import thumbnail
 from tl_ui.words import language_of, say
-from tl_ui.workspace import Memory, Workspace, thumbnail
+from tl_ui.workspace import Memory, Workspace
 
 _MISTAKES_SHOWN = 12
 

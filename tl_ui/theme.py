@@ -128,7 +128,7 @@ CSS = """
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 .dark #sources button[role=tab][aria-selected=true] { color: var(--primary-300); }
 #to-train { position: sticky; bottom: .5rem; z-index: 5; }
-.tl-cases .tl-frames { display: flex; flex-wrap: wrap; gap: .6rem; }
+.tl-sides { display: flex; flex-wrap: wrap; gap: .6rem; }
 .tl-cases figure { margin: 0; max-width: 160px; }
 .tl-cases figure img { max-width: 100%; height: 110px; object-fit: contain; border-radius: 6px; }
 .tl-cases figcaption { font-size: .85rem; overflow-wrap: anywhere; }

@@ -216,7 +216,7 @@ def _case(state: State, found: Finding, case: Case, pictures: Sequence[tuple[Pic
         for picture, url in pictures
     )
     fixes = "".join(_fix(state, found, str(case.rows[0]), fix) for fix in case.fixes)
-    return f'<div class="tl-frames">{shown}</div><div class="tl-row">{fixes}</div>'
+    return f'<div class="tl-sides">{shown}</div><div class="tl-row">{fixes}</div>'
 
 
 def _fix(state: State, found: Finding, row: str, fix: Fix) -> str:

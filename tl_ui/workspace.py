@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tl_core.bundle.files import to_zip
 from tl_core.data.imageset import RGB, ImageSet
 from tl_core.data.intake import decode_files
@@ -30,6 +28,7 @@ from tl_core.models.catalogue import Backbone, find
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
 from tl_ui.sets import Sets
+from tl_ui.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     from tl_core.bundle.predictor import Prediction, Predictor
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
 
-_THUMB_SIDE = 160
 log = logging.getLogger("transfer_lab.page")
 
 
@@ -196,17 +194,6 @@ class Workspace:
     def _find(self, parent: Path, key: object) -> Path | None:
         folder = folder_of(parent, key) if isinstance(key, str) else None
         return folder if folder is not None and folder.is_dir() else None
-
-
-def thumbnail(pixels: RGB) -> RGB:
-    """`pixels` small enough to send many of: at most 160 on the longer side, by averaging blocks of pixels."""
-    step = max(1, -(-max(pixels.shape[:2]) // _THUMB_SIDE))
-    height, width = (side // step * step for side in pixels.shape[:2])
-    if not height or not width:
-        return pixels[::step, ::step]
-    blocks = pixels[:height, :width].reshape(height // step, step, width // step, step, 3)
-    small: RGB = blocks.mean(axis=(1, 3)).astype(np.uint8)
-    return small
 
 
 def follow_events(log_file: EventLog, seen: list[Event]) -> bool:
