@@ -132,6 +132,7 @@ class Sets:
         finally:
             shutil.rmtree(folder / "uploads", ignore_errors=True)
             if stop.exists():
+                (folder / NAME).unlink(missing_ok=True)  # gone for the page at once
                 shutil.rmtree(folder, ignore_errors=True)
             self._busy.discard(folder)
         if read:

@@ -104,7 +104,8 @@ CSS = """
 .tl-card-head { display: flex; justify-content: space-between; gap: .6rem; align-items: baseline; }
 .tl-cards > li > img { width: 100%; height: auto; border-radius: 6px; }
 .tl-cards > .tl-opened { grid-column: 1 / -1; padding: 0; border: 0; background: none; }
-.tl-cards form, .tl-cards [data-fields] { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
+.tl-cards details form, .tl-cards details [data-fields] { display: flex; flex-wrap: wrap; gap: .4rem;
+  align-items: center; }
 [data-arrive] { scroll-margin-top: 1rem; }
 .tl-cards details > * { margin: .35rem 0; }
 .tl-field { display: inline-flex; flex-wrap: wrap; gap: .4rem; align-items: center; }

@@ -11,6 +11,7 @@ import selectors
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from tl_core.settings import Settings, scrubbed_environment
 
 _REPORT_EVERY = 0.2  # seconds between two progress events
 _MAX_DEATHS = 50  # a set that kills more children than this is given up
+_MUCH = 200_000_000  # bytes
 _MAX_THREADS = 4  # they share the child's memory limit
 
 
@@ -90,7 +92,18 @@ def prepare(
         yield PicturesReady(str(folder), len(images.pictures), len(images.class_names), len(images.skipped))
     finally:
         if not finished:
-            shutil.rmtree(folder, ignore_errors=True)
+            _discard(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove what was read; much of it in the background, as gigabytes take seconds to go."""
+    pixels = folder / PIXELS
+    if pixels.exists() and pixels.stat().st_size > _MUCH:
+        gone = folder.with_name(f".{folder.name}-{os.urandom(4).hex()}")
+        folder.rename(gone)
+        threading.Thread(target=shutil.rmtree, args=(gone, True), name="discarding").start()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_place(source: Path, folder: Path) -> None:

@@ -19,6 +19,9 @@ _LEAST_AGREEMENT = 0.8
 _DISTANCE, _SHARE = 8.0, 0.15
 # Nearly flat pictures are all alike at 16 x 16: those are only copies when their bytes are equal.
 _MIN_CONTRAST = 8.0
+# The same drawing in other colours is another picture: grey levels by which mean colours, less their brightness, may
+# differ. Brighter or more contrasty versions of a photo differ by about half of it.
+_CAST = 10.0
 _BLOCK = 512
 _PARTNERS = 32  # of one picture; a heap of a thousand copies hangs together by fewer
 # Where near copies leave fewer different pictures than this in a class, and half as many as there seemed to be, it
@@ -43,6 +46,8 @@ def near_pairs(thumbs: npt.NDArray[np.uint8], digests: Sequence[str]) -> list[Pa
     different = np.fromiter(first.values(), dtype=np.int64)
     different = different[thumbs[different].std(axis=1) >= _MIN_CONTRAST]
     x = thumbs[different].astype(np.float32)
+    cast = x.reshape(-1, 256, 3).mean(axis=1)
+    cast -= cast.mean(axis=1, keepdims=True)
     x -= x.mean(axis=1, keepdims=True)
     contrast = x.std(axis=1)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -52,7 +57,8 @@ def near_pairs(thumbs: npt.NDArray[np.uint8], digests: Sequence[str]) -> list[Pa
         mirrored = block.reshape(-1, 16, 16, 3)[:, :, ::-1].reshape(len(block), -1)
         alike = np.maximum(block @ unit[start:].T, mirrored @ unit[start:].T)
         for i, row in enumerate(alike):
-            partners = np.flatnonzero(row[i + 1 :] > CORRELATION) + i + 1
+            coloured = np.abs(cast[start + i + 1 :] - cast[start + i]).max(axis=1, initial=0) <= _CAST
+            partners = np.flatnonzero((row[i + 1 :] > CORRELATION) & coloured) + i + 1
             if len(partners) > _PARTNERS:  # the most alike, and the next ones so that a heap of equals hangs together
                 most = partners[np.argpartition(-row[partners], _PARTNERS // 2)[: _PARTNERS // 2]]
                 partners = np.union1d(most, partners[: _PARTNERS // 2])
