@@ -34,6 +34,7 @@ from tl_core.settings import Settings, scrubbed_environment
 _REPORT_EVERY = 0.2  # seconds between two progress events
 _MAX_DEATHS = 50  # a set that kills more children than this is given up
 _MUCH = 200_000_000  # bytes
+_PATIENCE = 0.3  # seconds for a killed child to be gone
 _MAX_THREADS = 4  # they share the child's memory limit
 
 
@@ -273,8 +274,11 @@ def _child_lines(job: dict[str, Any], settings: Settings, should_stop: Callable[
                 yield from (json.loads(line) for line in lines)
     finally:
         child.kill()
-        child.wait()
         child.stdout.close()
+        try:
+            child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # it waits for the disk in the middle of a write
+            threading.Thread(target=child.wait, name="reaping").start()
 
 
 def _reading(so_far: _SoFar, folder: Path, name: str, settings: Settings) -> Reading:
