@@ -5,12 +5,8 @@ fresh child goes on behind it. Nothing stays in the folder when the upload is re
 """
 
 import contextlib
-import json
 import os
-import selectors
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +19,7 @@ import numpy as np
 
 from tl_core import errors
 from tl_core.data.archive import Upload
+from tl_core.data.child import SilentError, child_lines
 from tl_core.data.imageset import FILE, PIXELS, RGB, THUMBS, Classes, Reading, Skipped, Stored
 from tl_core.data.layout import PARTS, Part, looks_like_picture
 from tl_core.data.understand import understand
@@ -34,7 +31,6 @@ from tl_core.settings import Settings, scrubbed_environment
 _REPORT_EVERY = 0.2  # seconds between two progress events
 _MAX_DEATHS = 50  # a set that kills more children than this is given up
 _MUCH = 200_000_000  # bytes
-_PATIENCE = 0.3  # seconds for a killed child to be gone
 _MAX_THREADS = 4  # they share the child's memory limit
 
 
@@ -244,41 +240,11 @@ def _error(line: dict[str, Any]) -> IntakeError:
 def _child_lines(job: dict[str, Any], settings: Settings, should_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
     """The lines of one child, until it ends, hangs on one picture for too long, or is to stop."""
     environment = scrubbed_environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    command = [sys.executable, "-m", "tl_core.data.decoder_process"]
-    root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then ends this child
-    )
-    assert child.stdin is not None and child.stdout is not None
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(json.dumps(job).encode())
-            child.stdin.close()
-        buffer, patience = b"", time.monotonic() + settings.decoder_seconds_per_picture
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while time.monotonic() < patience and not should_stop():
-                if not selector.select(timeout=0.2):
-                    continue
-                chunk = os.read(child.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    return
-                patience = time.monotonic() + settings.decoder_seconds_per_picture
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                yield from (json.loads(line) for line in lines)
-    finally:
-        child.kill()
-        child.stdout.close()
-        try:
-            child.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:  # it waits for the disk in the middle of a write
-            threading.Thread(target=child.wait, name="reaping").start()
+    seconds = float(settings.decoder_seconds_per_picture)
+    with contextlib.suppress(SilentError):
+        yield from child_lines(
+            "tl_core.data.decoder_process", job, environment, silence=lambda: seconds, should_stop=should_stop
+        )
 
 
 def _reading(so_far: _SoFar, folder: Path, name: str, settings: Settings) -> Reading:

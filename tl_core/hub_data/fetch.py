@@ -1,14 +1,8 @@
 """Downloads the pictures of a data set of the Hub into a folder that the ordinary intake reads, by driving a limited
 child: files of strangers are parsed there and never in this process. Nothing stays in the folder when it fails."""
 
-import contextlib
-import json
-import os
 import re
-import selectors
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_core import dataset_errors, errors, wording
+from tl_core.data.child import SilentError, child_lines
 from tl_core.errors import TLError, plain
 from tl_core.events import Event, Progress
 from tl_core.hub_data.harvest import METADATA
@@ -136,46 +131,26 @@ def _child_lines(job: dict[str, Any], settings: Settings, should_stop: Callable[
 
     Raises DatasetUnreachableError when the Hub has not answered within `network_timeout_seconds`.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tl_core.hub_data.process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(job["scratch"]),
-        start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then ends this child
+    silence, found = float(_START_SECONDS), False
+    lines = child_lines(
+        "tl_core.hub_data.process",
+        job,
+        _environment(job["scratch"]),
+        silence=lambda: silence,
+        should_stop=should_stop,
     )
-    assert child.stdin is not None and child.stdout is not None
     try:
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(json.dumps(job).encode())
-            child.stdin.close()
-        quiet, found, buffer = float(_START_SECONDS), False, b""
-        patience = time.monotonic() + quiet
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while not should_stop():
-                if time.monotonic() > patience:
-                    if found:
-                        return
-                    raise dataset_errors.DatasetUnreachableError
-                if not selector.select(timeout=0.1):
-                    continue
-                chunk = os.read(child.stdout.fileno(), 1 << 16)
-                if not chunk:
-                    return
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for text in lines:
-                    line = json.loads(text)
-                    if "started" in line:
-                        quiet = settings.network_timeout_seconds + 1.0
-                    elif "found" in line:
-                        found, quiet = True, float(_QUIET_SECONDS)
-                    yield line
-                patience = time.monotonic() + quiet
+        for line in lines:
+            if "started" in line:
+                silence = settings.network_timeout_seconds + 1.0
+            elif "found" in line:
+                found, silence = True, float(_QUIET_SECONDS)
+            yield line
+    except SilentError:
+        if not found:
+            raise dataset_errors.DatasetUnreachableError from None
     finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+        lines.close()
 
 
 def _environment(home: str) -> dict[str, str]:
@@ -192,6 +167,4 @@ def _environment(home: str) -> dict[str, str]:
     )
     for name in ("HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_XET_CACHE"):
         environment.pop(name, None)
-    root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     return environment
