@@ -10,7 +10,8 @@ import json
 import math
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tl_core.bundle.card import card
-from tl_core.bundle.files import CARD, CONFIG, FILES, HEAD, MANIFEST, MAX_JSON, MAX_WEIGHTS, WEIGHTS
+from tl_core.bundle.files import CARD, CONFIG, HEAD, MANIFEST, MAX_JSON, MAX_WEIGHTS, UNKNOWN, WEIGHTS
 from tl_core.data.pixels import Preprocessing
 from tl_core.errors import (
     DamagedBundleError,
@@ -32,12 +33,14 @@ from tl_core.errors import (
     refuse_foreign,
 )
 from tl_core.evaluation.metrics import Evaluation
+from tl_core.evaluation.unknown import Unknown
 from tl_core.models import heads
-from tl_core.models.backbone import blank, with_head
+from tl_core.models.backbone import blank, with_head, without_head
 from tl_core.models.catalogue import Backbone, find
 from tl_core.models.classifier import Classifier
 
-FORMAT = 2  # 1 knew linear heads only
+# 1 knew linear heads only, 2 no unknown score; both checked the card, which people may edit, like a weight
+FORMAT = 3
 _MAX_TENSORS = 5_000
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
@@ -46,7 +49,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """Everything about a model but its weights. `training` says how it was made, `evaluation` how good it is."""
+    """Everything about a model but its weights. `training` says how it was made, `evaluation` how good it is, `unknown`
+    from where on a picture is like nothing it was taught (None where that was not measured)."""
 
     backbone: Backbone
     class_names: tuple[str, ...]
@@ -54,6 +58,7 @@ class BundleInfo:
     evaluation: Evaluation
     training: dict[str, Any]
     created: str
+    unknown: Unknown | None = None
 
 
 def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> None:
@@ -65,9 +70,11 @@ def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> N
     temporary.mkdir(parents=True)
     linear = isinstance(head, nn.Linear)
     model = with_head(info.backbone, trunk, head.weight, head.bias) if isinstance(head, nn.Linear) else trunk
-    _write_tensors(temporary / WEIGHTS, model)
+    _write_tensors(temporary / WEIGHTS, model.state_dict())
     if not linear:
-        _write_tensors(temporary / HEAD, head)
+        _write_tensors(temporary / HEAD, head.state_dict())
+    if info.unknown is not None:
+        _write_tensors(temporary / UNKNOWN, {"mean": info.unknown.mean, "basis": info.unknown.basis})
     _write_json(temporary / CONFIG, _timm_config(info, len(info.class_names) if linear else 0))
     (temporary / CARD).write_text(
         card(info.class_names, info.evaluation, info.backbone, info.training), encoding="utf-8"
@@ -82,14 +89,15 @@ def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> N
         "training": info.training,
         "created": info.created,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir())},
+        "unknown": None if info.unknown is None else _unknown_record(info.unknown),
+        "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir()) if path.name != CARD},
     }
     _write_json(temporary / MANIFEST, record)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 
 
-def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
+def load(folder: Path) -> tuple[Classifier, BundleInfo]:
     """The classifier, (N, 3, H, W) float32 -> (N, C) logits in eval mode, and its description.
 
     Raises NotABundleError, NewerFormatError or DamagedBundleError before any weight is used.
@@ -109,17 +117,20 @@ def load(folder: Path) -> tuple[nn.Module, BundleInfo]:
             raise DamagedBundleError(name=name, reason=f"{file} is missing")
         if path.stat().st_size > MAX_WEIGHTS or _sha256(path) != digest:
             raise DamagedBundleError(name=name, reason=f"{file} is not the file that was saved")
-    return _model(folder, record.get("head"), info), info
+    model = _model(folder, record.get("head"), info)
+    if record.get("unknown") is not None:
+        info = replace(info, unknown=_unknown(folder, record["unknown"], model.feature_width))
+    return model, info
 
 
-def _model(folder: Path, description: Any, info: BundleInfo) -> nn.Module:
+def _model(folder: Path, description: Any, info: BundleInfo) -> Classifier:
     """The checked files of the bundle as a network; `description` is that of its head, None in format 1."""
     name, classes, size = folder.name, len(info.class_names), info.preprocessing.size
     plain = {"kind": "linear", "width": info.backbone.width, "classes": classes}
     if description in (None, plain):
         model = blank(info.backbone, classes, image_size=size)
         _load_tensors(folder / WEIGHTS, model, name)
-        return model
+        return Classifier(*without_head(info.backbone, model), classes).eval()
     trunk = blank(info.backbone, 0, image_size=size)
     try:
         if description["kind"] == "linear":
@@ -140,17 +151,44 @@ def _model(folder: Path, description: Any, info: BundleInfo) -> nn.Module:
 
 def _load_tensors(file: Path, model: nn.Module, name: str) -> None:
     """The stored tensors into `model`, after a look at what they are."""
-    _check_tensors(file, model, name)
-    state = load_file(file)
+    model.load_state_dict(_tensors(file, model.state_dict(), name), strict=True)
+
+
+def _tensors(file: Path, wanted: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The stored tensors, which are to have the names, sizes and types of those `wanted`, all of them numbers."""
+    _check_tensors(file, wanted, name)
+    state: dict[str, Tensor] = load_file(file)
     variances = [value for key, value in state.items() if key.endswith("running_var")]
     finite = all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point())
     if not finite or any(bool((value < 0).any()) for value in variances):
         raise DamagedBundleError(name=name, reason="some weights are not numbers")
-    model.load_state_dict(state, strict=True)
+    return state
 
 
-def _write_tensors(file: Path, model: nn.Module) -> None:
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def _unknown_record(unknown: Unknown) -> dict[str, Any]:
+    directions, width = unknown.basis.shape
+    sizes = {"width": width, "directions": directions}
+    return {"threshold": unknown.threshold, "false_alarm": unknown.false_alarm, **sizes}
+
+
+def _unknown(folder: Path, record: Any, width: int) -> Unknown:
+    """The measured directions as the manifest describes them, for features of `width`."""
+    try:
+        threshold, alarm, count = float(record["threshold"]), record["false_alarm"], record["directions"]
+        known = alarm is None or 0 <= float(alarm) <= 1
+        if record["width"] != width or type(count) is not int or not 1 <= count <= width or not 0 <= threshold <= 1:
+            raise ValueError
+        if not known:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedBundleError(name=folder.name, reason="its measure of strange pictures does not fit") from error
+    state = {"mean": torch.empty(width), "basis": torch.empty(count, width)}
+    found = _tensors(folder / UNKNOWN, state, folder.name)
+    return Unknown(found["mean"], found["basis"], threshold, None if alarm is None else float(alarm))
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     save_file(state, file, metadata={"format": "pt"})
 
 
@@ -211,7 +249,9 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
             p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]), interpolation
         )
         head = record.get("head", {"kind": "linear"})  # format 1 had no other
-        files = set(FILES) - {MANIFEST} | ({HEAD} if head["kind"] != "linear" else set())
+        files = {CONFIG, WEIGHTS, *([HEAD] if head["kind"] != "linear" else [])}
+        files |= {CARD} if record["format"] < 3 else set()
+        files |= {UNKNOWN} if record.get("unknown") is not None else set()
         if set(record["files"]) != files:
             raise ValueError("files")
         evaluation = Evaluation.from_dict(record["evaluation"])
@@ -229,9 +269,8 @@ def _is_name(name: object) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
-def _check_tensors(file: Path, model: nn.Module, name: str) -> None:
-    """Names, shapes and types of the stored tensors against the architecture, from the header alone."""
-    wanted = model.state_dict()
+def _check_tensors(file: Path, wanted: Mapping[str, Tensor], name: str) -> None:
+    """Names, shapes and types of the stored tensors against those `wanted`, from the header alone."""
     try:
         with safe_open(file, framework="pt") as stored:
             names = list(stored.keys())
@@ -243,7 +282,7 @@ def _check_tensors(file: Path, model: nn.Module, name: str) -> None:
                 if stored.get_slice(key).get_dtype() != _DTYPES[wanted[key].dtype]:
                     raise DamagedBundleError(name=name, reason="the weights are of another type than described")
     except SafetensorError as error:
-        raise DamagedBundleError(name=name, reason=f"{WEIGHTS} cannot be read") from error
+        raise DamagedBundleError(name=name, reason=f"{file.name} cannot be read") from error
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 model.safetensors   the whole classifier under timm's names, or the backbone where its head is not one linear layer
 head.safetensors    that head, where there is one
+unknown.safetensors the directions in which the training pictures vary, where they were measured
 config.json         timm's own description of it, labels and preprocessing included
 bundle.json         what timm has no place for, and the SHA-256 of every other file
 README.md           the model card
@@ -16,9 +17,9 @@ from pathlib import Path
 from tl_core.errors import NotABundleError
 
 MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
-HEAD = "head.safetensors"
+HEAD, UNKNOWN = "head.safetensors", "unknown.safetensors"
 FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
-OPTIONAL = (HEAD,)
+OPTIONAL = (HEAD, UNKNOWN)
 MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
 
 
@@ -50,7 +51,7 @@ def from_zip(source: Path, into: Path) -> Path:
                     continue
                 if name not in entries:
                     raise NotABundleError(name=source.name, reason=f"{name} is missing")
-                limit = MAX_WEIGHTS if name in (WEIGHTS, HEAD) else MAX_JSON
+                limit = MAX_WEIGHTS if name in (WEIGHTS, *OPTIONAL) else MAX_JSON
                 if entries[name].file_size > limit:
                     raise NotABundleError(name=source.name, reason=f"{name} is too large")
                 with archive.open(entries[name]) as packed, (into / name).open("wb") as out:

@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tl_core.bundle.bundle import BundleInfo, load
 from tl_core.data.imageset import RGB
+from tl_core.models.classifier import Classifier
 
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes of one picture, most likely first, each with its confidence in [0, 1]."""
+    """The classes of one picture, most likely first, each with its confidence in [0, 1]. `unknown` is how little it is
+    like the training pictures, in [0, 1] (None where the bundle cannot tell); `strange` whether that is too little."""
 
     ranking: tuple[tuple[str, float], ...]
+    unknown: float | None = None
+    strange: bool = False
 
     @property
     def label(self) -> str:
@@ -32,26 +37,46 @@ class Predictor:
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         model, self.info = load(folder)
-        self._model, self._device = model.to(device), device
+        self.model, self._device = model.to(device), device
 
     info: BundleInfo
+    model: Classifier
 
-    def logits(self, pictures: Sequence[RGB]) -> torch.Tensor:
+    def logits(self, pictures: Sequence[RGB]) -> Tensor:
         """(N, C) float32 for N decoded pictures, (H, W, 3) uint8 each."""
-        preprocessing, parts = self.info.preprocessing, []
-        for start in range(0, len(pictures), _BATCH):
-            framed = torch.stack([preprocessing.frame(p) for p in pictures[start : start + _BATCH]])
-            with torch.inference_mode():
-                parts.append(self._model(preprocessing.normalise(framed.to(self._device))).float().cpu())
-        return torch.cat(parts)
+        return self._answers(pictures)[0]
+
+    def answers(self, pictures: Sequence[RGB]) -> tuple[Tensor, Tensor]:
+        """(N, C) calibrated probabilities and (N,) unknown scores of N decoded pictures, at least one; the scores are 0
+        where the bundle has none."""
+        logits, features = self._answers(pictures)
+        unknown = self.info.unknown
+        return logits.softmax(1), torch.zeros(len(logits)) if unknown is None else unknown.scores(features)
 
     def predict(self, pictures: Sequence[RGB], *, top_k: int = 5) -> list[Prediction]:
         """One prediction a picture, with its `top_k` classes."""
         if not pictures:
             return []
-        names = self.info.class_names
-        best = self.logits(pictures).softmax(1).topk(min(top_k, len(names)), dim=1)
+        names, measured = self.info.class_names, self.info.unknown
+        probabilities, unknown = self.answers(pictures)
+        best = probabilities.topk(min(top_k, len(names)), dim=1)
         return [
-            Prediction(tuple((names[at], confidence) for at, confidence in zip(row, confidences, strict=True)))
-            for row, confidences in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            Prediction(
+                tuple((names[at], confidence) for at, confidence in zip(row, confidences, strict=True)),
+                None if measured is None else score,
+                measured is not None and score > measured.threshold,
+            )
+            for row, confidences, score in zip(
+                best.indices.tolist(), best.values.tolist(), unknown.tolist(), strict=True
+            )
         ]
+
+    def _answers(self, pictures: Sequence[RGB]) -> tuple[Tensor, Tensor]:
+        preprocessing, logits, features = self.info.preprocessing, [], []
+        for start in range(0, len(pictures), _BATCH):
+            framed = torch.stack([preprocessing.frame(p) for p in pictures[start : start + _BATCH]])
+            with torch.inference_mode():
+                answer, seen = self.model.seen(preprocessing.normalise(framed.to(self._device)))
+            logits.append(answer.float().cpu())
+            features.append(seen.float().cpu())
+        return torch.cat(logits), torch.cat(features)

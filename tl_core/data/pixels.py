@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the page reads pixels without ever importing torch
 
 Framing = Literal["crop", "squash", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
-_MAX_ASPECT = 8
+MAX_ASPECT = 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Preprocessing:
         image = torch.from_numpy(picture).permute(2, 0, 1)
         inner = round(self.size / self.crop_pct)
         if self.framing == "crop":  # a strip's far ends are never seen: do not enlarge them first
-            bound = _MAX_ASPECT * min(image.shape[1:])
+            bound = MAX_ASPECT * min(image.shape[1:])
             image = transforms.center_crop(image, [min(side, bound) for side in image.shape[1:]])
         height, width = image.shape[1:]
         if self.framing == "squash":

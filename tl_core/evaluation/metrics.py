@@ -35,7 +35,8 @@ class Mistake:
 @dataclass(frozen=True)
 class Evaluation:
     """`interval` is a 95 % interval of `accuracy`; `majority` what always guessing the commonest class would score;
-    `confusion` counts, rows the true class; `mistakes` the most confident first."""
+    `confusion` counts, rows the true class; `mistakes` the most confident first; `calibration_error` as in the function
+    of that name, and what it was before calibration where that is known."""
 
     class_names: tuple[str, ...]
     tested: int
@@ -45,6 +46,8 @@ class Evaluation:
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[Mistake, ...]
+    calibration_error: float | None = None
+    calibration_error_before: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +64,8 @@ class Evaluation:
             per_class=tuple(ClassScore(**row) for row in record["per_class"]),
             confusion=tuple(tuple(row) for row in record["confusion"]),
             mistakes=tuple(Mistake(**row) for row in record["mistakes"]),
+            calibration_error=record.get("calibration_error"),
+            calibration_error_before=record.get("calibration_error_before"),
         )
 
 
@@ -71,9 +76,11 @@ def evaluate(
     *,
     pictures: Sequence[int],
     groups: Sequence[int],
+    uncalibrated: npt.NDArray[np.float32] | None = None,
 ) -> Evaluation:
     """Scores of (N, C) `probabilities` against N `labels`. `pictures` are the N indices to report mistakes by,
-    `groups` the copy groups: copies are not independent evidence, so the interval counts each group once."""
+    `groups` the copy groups: copies are not independent evidence, so the interval counts each group once.
+    `uncalibrated` are the probabilities before calibration."""
     truth = np.asarray(labels)
     predicted = probabilities.argmax(axis=1)
     classes = len(class_names)
@@ -95,7 +102,18 @@ def evaluate(
             Mistake(int(pictures[i]), int(truth[i]), int(predicted[i]), float(probabilities[i, predicted[i]]))
             for i in wrong
         ),
+        calibration_error=calibration_error(probabilities, truth),
+        calibration_error_before=None if uncalibrated is None else calibration_error(uncalibrated, truth),
     )
+
+
+def calibration_error(probabilities: npt.NDArray[np.float32], labels: npt.ArrayLike) -> float:
+    """By how much confidence is off, on average over pictures put in ten bins by confidence (expected calibration
+    error: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599). With few pictures it is above 0 by chance alone."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == np.asarray(labels)
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    gaps = [abs(float(confidence[bins == b].sum()) - float(right[bins == b].sum())) for b in np.unique(bins)]
+    return sum(gaps) / len(right)
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

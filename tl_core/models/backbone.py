@@ -32,6 +32,7 @@ __all__ = [
     "load_with_auxiliary",
     "untrained",
     "with_head",
+    "without_head",
 ]
 _COUNTER = "num_batches_tracked"
 
@@ -70,6 +71,13 @@ def with_head(row: Backbone, trunk: nn.Module, weight: Tensor, bias: Tensor) -> 
     classifier = model.get_submodule(row.classifier)
     classifier.load_state_dict({"weight": weight, "bias": bias}, strict=True)
     return _ready(model)
+
+
+def without_head(row: Backbone, model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The inverse of `with_head`, taking `model` apart: its trunk, (N, 3, H, W) -> (N, width), and its linear head."""
+    head = model.get_submodule(row.classifier)
+    model.reset_classifier(0)  # type: ignore[operator]
+    return model, head
 
 
 def untrained(row: Backbone, num_classes: int, *, image_size: int | None = None) -> nn.Module:

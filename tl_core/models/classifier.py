@@ -21,9 +21,22 @@ class Classifier(nn.Module):
         self._seen = threading.local()  # several threads ask one model
 
     def forward(self, x: Tensor) -> Tensor:
-        features = feature_map(self.trunk, x) if needs(self.head) == "map" else self.trunk(x)
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(self._features(x))
         return logits
+
+    def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C) logits and the (N, D) features that they come from, averaged over the places of a feature map."""
+        features = self._features(x)
+        return self.head(features), pooled(features)
+
+    @property
+    def feature_width(self) -> int:
+        """D of `seen`."""
+        width: int = self.trunk.num_features if needs(self.head) == "map" else self.trunk.head_hidden_size  # type: ignore[assignment]
+        return width
+
+    def _features(self, x: Tensor) -> Tensor:
+        return feature_map(self.trunk, x) if needs(self.head) == "map" else self.trunk(x)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The logits, and those of the auxiliary classifier while there is one."""
@@ -50,3 +63,8 @@ class Classifier(nn.Module):
         yield from self.head.parameters()
         if self.auxiliary is not None:
             yield from self.auxiliary.parameters()
+
+
+def pooled(features: Tensor) -> Tensor:
+    """(N, D) of features that are (N, D) already or maps, (N, T, D)."""
+    return features.mean(1) if features.ndim == 3 else features

@@ -10,7 +10,8 @@ same call goes on where the last one was left, by the person, by `seconds` being
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from tl_core.data.pixels import PixelStore, Preprocessing
 from tl_core.data.split import Split, split
 from tl_core.errors import NothingTrainedError, TooAlikeError, WeightsUnavailableError
 from tl_core.evaluation.metrics import Evaluation, evaluate
+from tl_core.evaluation.unknown import Unknown
 from tl_core.events import Event, Finished, Paused, Progress, Ready, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
@@ -40,6 +42,7 @@ from tl_core.training.head import HeadMaker
 from tl_core.training.job import CHECKPOINTS, assist
 from tl_core.training.journal import Journal
 from tl_core.training.plan import Facts, Machine, Plan
+from tl_core.training.strangeness import Features, measured
 from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
 
@@ -102,6 +105,7 @@ class _Model:
     head: nn.Module
     preprocessing: Preprocessing
     evaluation: Evaluation
+    unknown: Unknown | None
     record: dict[str, Any]
 
 
@@ -180,13 +184,14 @@ class _Run:
         )
         head, record = yield from maker.make("whole", fit)
         yield self._clock.done("solving")
-        evaluation = self._evaluated(maker.logits(head, exam), exam)
+        evaluation = self._evaluated(maker.logits(head, exam), exam, record.get("temperature"))
+        unknown = measured(self._images, fit, exam, maker.features, self._plan.seed)
         stopped = seen.reason == "stopped" or self._should_stop()
-        model = _Model(row, trunk, head, row.preprocessing, evaluation, record)
+        model = _Model(row, trunk, head, row.preprocessing, evaluation, unknown, record)
         if self._plan.recipe is not None and not stopped:
             if self._journal.get("ready") is None:  # the first slice says it, the others know it
-                self._save(model, len(fit), stopped=True)
-                self._report(model, len(fit), stopped=True)
+                self._save(model, fit, stopped=True)
+                self._report(model, fit, stopped=True)
                 self._journal.put("ready", True)
             yield Ready(str(self._folder / BUNDLE), evaluation.accuracy)
             tuned = yield from self._tune(row, maker, head, fit)
@@ -196,11 +201,11 @@ class _Run:
             yield self._clock.done("tuning")
             stopped = self._should_stop()
             if tuned is not None:
-                model = self._tuned_model(row, tuned, exam, record)
+                model = self._tuned_model(row, tuned, fit, exam, record)
         yield self._clock.done("evaluating")
-        self._save(model, len(fit), stopped=stopped)
+        self._save(model, fit, stopped=stopped)
         yield self._clock.done("saving")
-        self._report(model, len(fit), stopped=stopped)
+        self._report(model, fit, stopped=stopped)
         if not stopped:
             shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
         reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
@@ -302,22 +307,33 @@ class _Run:
         found = yield from tuning.run(head, should_stop=self._should_stop, should_pause=self._should_pause)
         return found
 
-    def _tuned_model(self, row: Backbone, tuned: Tuned, exam: list[int], record: dict[str, Any]) -> _Model:
+    def _tuned_model(
+        self, row: Backbone, tuned: Tuned, fit: list[int], exam: list[int], record: dict[str, Any]
+    ) -> _Model:
         classifier = Classifier(tuned.trunk, tuned.head, len(self._images.class_names)).to(self._device)
         store = PixelStore(self._images)
-        found = outputs(classifier, store, exam, tuned.preprocessing, device=self._device, precision="fp32")
-        added = {"share": tuned.share, "validation": tuned.validation, "epochs": tuned.epochs}
-        evaluation = self._evaluated(torch.from_numpy(found), exam)
-        return _Model(row, tuned.trunk, tuned.head, tuned.preprocessing, evaluation, record | added)
 
-    def _evaluated(self, logits: Tensor, exam: list[int]) -> Evaluation:
-        """Scores of (n, C) logits of the pictures at `exam`."""
+        def seen(model: nn.Module, pictures: Sequence[int]) -> Tensor:
+            found = outputs(model, store, pictures, tuned.preprocessing, device=self._device, precision="fp32")
+            return torch.from_numpy(found)
+
+        features = Features(classifier)
+        unknown = measured(self._images, fit, exam, lambda some: seen(features, some), self._plan.seed)
+        added = {"share": tuned.share, "validation": tuned.validation, "epochs": tuned.epochs}
+        evaluation = self._evaluated(seen(classifier, exam), exam)
+        return _Model(row, tuned.trunk, tuned.head, tuned.preprocessing, evaluation, unknown, record | added)
+
+    def _evaluated(self, logits: Tensor, exam: list[int], temperature: float | None = None) -> Evaluation:
+        """Scores of (n, C) logits of the pictures at `exam`, which were divided by `temperature` to calibrate them."""
         labels = [self._images.pictures[i].label for i in exam]
         groups = [self._images.pictures[i].group for i in exam]
-        probabilities = logits.softmax(1).numpy()
-        return evaluate(probabilities, labels, self._images.class_names, pictures=exam, groups=groups)
+        probabilities, before = logits.softmax(1).numpy(), None
+        if temperature is not None:
+            before = (logits * temperature).softmax(1).numpy()
+        names = self._images.class_names
+        return evaluate(probabilities, labels, names, pictures=exam, groups=groups, uncalibrated=before)
 
-    def _save(self, model: _Model, taught: int, *, stopped: bool) -> None:
+    def _save(self, model: _Model, taught: list[int], *, stopped: bool) -> None:
         info = bundle.BundleInfo(
             backbone=model.row,
             class_names=self._images.class_names,
@@ -325,11 +341,12 @@ class _Run:
             evaluation=model.evaluation,
             training=self._record(model, taught, stopped),
             created=bundle.now(),
+            unknown=model.unknown,
         )
         bundle.save(self._folder / BUNDLE, model.trunk.cpu(), model.head.cpu(), info)
         model.trunk.to(self._device)
 
-    def _record(self, model: _Model, taught: int, stopped: bool) -> dict[str, Any]:
+    def _record(self, model: _Model, taught: list[int], stopped: bool) -> dict[str, Any]:
         plan = self._plan
         return {
             "backbone": model.row.id,
@@ -342,7 +359,8 @@ class _Run:
             "framing": model.preprocessing.framing,
             "balance": plan.balance,
             **model.record,
-            "train_pictures": taught,
+            "train_pictures": len(taught),
+            "pictures_per_class": self._per_class(taught, model.evaluation),
             "official_split": self._parts.official,
             "moved_copies": self._parts.moved,
             "skipped": len(self._images.skipped),
@@ -350,7 +368,13 @@ class _Run:
             "plan": plan.to_dict(),
         }
 
-    def _report(self, model: _Model, taught: int, *, stopped: bool) -> None:
+    def _per_class(self, taught: list[int], evaluation: Evaluation) -> dict[str, list[int]]:
+        """How many pictures of each class taught, and how many examined."""
+        counts = Counter(self._images.pictures[i].label for i in taught)
+        train = [counts[label] for label in range(len(self._images.class_names))]
+        return {"train": train, "test": [score.support for score in evaluation.per_class]}
+
+    def _report(self, model: _Model, taught: list[int], *, stopped: bool) -> None:
         record = {
             "evaluation": model.evaluation.to_dict(),
             "training": self._record(model, taught, stopped),
