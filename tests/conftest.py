@@ -5,6 +5,7 @@ import os
 import random
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # Before anything imports the libraries that read these once.
@@ -21,8 +22,11 @@ from tl_core.data.edits import Edit
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
 from tl_core.data.understand import load
+from tl_core.models.catalogue import EMBEDDED
 from tl_core.review import review
 from tl_core.settings import Settings
+from tl_core.training.plan import Facts, Machine, Wishes, make_plan
+from tl_core.training.run import train
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -103,3 +107,25 @@ def read_set(settings: Settings, tmp_path: Path) -> Callable[[Path], ImageSet]:
         return load(tmp_path / into)
 
     return read
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model trained in earnest: its bundle, and the set it was trained on."""
+
+    bundle: Path
+    images: ImageSet
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The quick way on real pictures, once for all tests that only look at it."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = Settings(data_dir=folder / "data", free_disk_reserve=0)
+    for _ in prepare(shared("hymenoptera.zip"), folder / "set", settings):
+        pass
+    images = load(folder / "set")
+    plan = make_plan(Wishes(), Facts.of(images), local=(EMBEDDED,), machine=Machine(settings))
+    for _ in train(images, folder / "run", plan=plan, settings=settings, device="cpu"):
+        pass
+    return Trained(folder / "run" / "bundle", images)

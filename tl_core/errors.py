@@ -10,7 +10,7 @@
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
     ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError
-    ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError
+    ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError, ExportFailedError
     ├─ OptionError       a value on the command line that cannot be used
     └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
                          RepoExistsError, HubUnreachableError, HubRefusedError, UnknownFlavorError,
@@ -283,6 +283,13 @@ class NewerFormatError(BundleError):
     code = "newer_format"
     sentence = (
         "“{name}” was made by a newer Transfer Lab (format {found}, this one reads {known}). Update this one first."
+    )
+
+
+class ExportFailedError(BundleError):
+    code = "export_failed"
+    sentence = (
+        "Making this form of the model broke off. The model itself is fine: try once more, or download the model’s zip."
     )
 
 

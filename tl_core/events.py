@@ -14,7 +14,7 @@ from tl_core.errors import TLError
 # fmt: off
 Stage = Literal[
     "fetching", "reading", "reviewing", "backbone", "comparing", "features", "solving", "framing", "tuning",
-    "evaluating", "saving",
+    "evaluating", "saving", "exporting", "checking", "uploading",
 ]
 # fmt: on
 

@@ -194,6 +194,18 @@ STAGES = {
     "tuning": "Learning from your pictures, round by round",
     "evaluating": "Testing on pictures kept aside",
     "saving": "Saving the model",
+    "exporting": "Making the file",
+    "checking": "Asking it and the app about the same pictures",
+    "uploading": "Sending it to the Hugging Face Hub",
+}
+
+
+# Why a form of the model is not offered.
+EXPORT_PROBLEMS = {
+    "differs": "it answers differently from the app, so it is not offered",
+    "not_installed": "the program that makes it is not installed here",
+    "other_system": "only a Mac can make and check it",
+    "cannot_be_converted": "this kind of network cannot be converted",
 }
 
 

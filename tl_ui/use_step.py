@@ -1,16 +1,20 @@
 """Step 4: try the model on new pictures, one or many, and take it home."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from tl_core.errors import OptionError, PictureError
 from tl_ui import figures
+from tl_ui.export_step import ExportStep
 from tl_ui.handlers import PRIVATE, speaks
 from tl_ui.share_step import ShareStep
 from tl_ui.words import language_of, say
 from tl_ui.workspace import Memory, Workspace
+
+if TYPE_CHECKING:  # the page starts without torch
+    from tl_core.bundle.predictor import Prediction
 
 _PICTURES = ["image", ".heic", ".heif", ".avif"]
 _COLUMNS = ("file", "class", "confidence")
@@ -41,7 +45,9 @@ class UseStep:
                     interactive=False,
                     elem_id="one-picture",
                 )
-                answer = gr.Label(label=t("use.answer"), num_top_classes=5, visible=False, elem_id="one-answer")
+                with gr.Column():
+                    strange = gr.HTML(elem_id="one-strange")
+                    answer = gr.Label(label=t("use.answer"), num_top_classes=5, visible=False, elem_id="one-answer")
         with gr.Tab(t("use.many"), elem_id="many-tab"):
             many = gr.File(
                 label=t("use.many_upload"),
@@ -56,25 +62,27 @@ class UseStep:
         gr.Markdown(t("use.answer_help"), elem_classes=["tl-quiet"])
         self.download = gr.DownloadButton(t("use.download"), variant="primary", elem_id="download", interactive=False)
         gr.Markdown(t("use.download_help"), elem_classes=["tl-quiet"])
+        ExportStep(work, t, memory)
         ShareStep(work, t, memory)
         with gr.Row():
             self.back = gr.Button(t("nav.back"), elem_id="back-to-results")
             self.start_over = gr.Button(t("nav.start_over"), elem_id="start-over")
 
-        one.change(self.predict_one, [one, memory], [picture, answer], **_PREDICT)
+        one.change(self.predict_one, [one, memory], [picture, strange, answer], **_PREDICT)
         many.change(self.predict_many, [many, memory], [answers, csv], **_PREDICT)
 
     @speaks
-    def predict_one(self, file: str | None, memory: Memory, request: gr.Request) -> tuple[Any, Any]:
-        """One picture and what the model sees in it."""
+    def predict_one(self, file: str | None, memory: Memory, request: gr.Request) -> tuple[Any, Any, Any]:
+        """One picture, whether it is like anything that was taught, and what the model sees in it."""
         if file is None:
-            return gr.update(value=None, visible=False), gr.update(value=None, visible=False)
+            return gr.update(value=None, visible=False), "", gr.update(value=None, visible=False)
         predictor = self._work.predictor(self._bundle(memory, request))
         pixels = self._work.decode([Path(file)])[0]
         if isinstance(pixels, str):
             raise PictureError(name=Path(file).name, reason=say(language_of(request), f"skip.{pixels}"))
-        ranking = dict(predictor.predict([pixels])[0].ranking)
-        return gr.update(value=pixels, visible=True), gr.update(value=ranking, visible=True)
+        found = predictor.predict([pixels])[0]
+        note = figures.message("warn", say(language_of(request), "use.strange")) if found.strange else ""
+        return gr.update(value=pixels, visible=True), note, gr.update(value=dict(found.ranking), visible=True)
 
     @speaks
     def predict_many(self, files: list[str] | None, memory: Memory, request: gr.Request) -> tuple[Any, Any]:
@@ -92,7 +100,7 @@ class UseStep:
             for path, result in zip(paths, results, strict=True)
         ]
         rows = [
-            [name, result, ""] if isinstance(result, str) else [name, result.label, f"{result.confidence:.0%}"]
+            [name, result, ""] if isinstance(result, str) else [name, result.label, _sure(result, language)]
             for name, result in named
         ]
         headers = [say(language, f"use.col_{column}") for column in _COLUMNS]
@@ -113,3 +121,8 @@ class UseStep:
         if report is None:
             raise gr.Error(say(language_of(request), "use.not_yet"), print_exception=False)
         return report.bundle
+
+
+def _sure(found: "Prediction", language: str) -> str:
+    """How sure the model is of its answer, in a word or two."""
+    return say(language, "use.strange_short") if found.strange else f"{found.confidence:.0%}"

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,11 @@ from tl_core.data.imageset import RGB, ImageSet
 from tl_core.data.intake import decode_files
 from tl_core.data.pixels import PixelStore
 from tl_core.data.understand import load, ready
+from tl_core.errors import NotABundleError
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.events import Event
+from tl_core.events import Event, Progress
+from tl_core.exports.process import export
+from tl_core.exports.record import Export, Kind
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
@@ -155,6 +159,19 @@ class Workspace:
         decoded, names = self.decode(files), predictor.info.class_names
         found = iter(predictor.predict([d for d in decoded if not isinstance(d, str)], top_k=len(names)))
         return names, [d if isinstance(d, str) else next(found) for d in decoded]
+
+    def export(self, key: str, kind: Kind) -> "Iterator[Progress | Export]":
+        """Make and check one form of the model of the run behind `key`; see `exports.process.export`. Raises
+        NotABundleError when the run is gone."""
+        run, report = self.run(key), self.report(key)
+        if run is None or report is None:
+            raise NotABundleError(name="", reason="there is no such model any more")
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            request = run.request()
+            folder = Path(request.set_folder)
+            if folder.is_dir():
+                return export(report.bundle, kind, run.path / "exports", set_folder=folder, edits=request.edits)
+        return export(report.bundle, kind, run.path / "exports")
 
     def export_csv(self, rows: "list[tuple[str, Prediction | str]]", class_names: tuple[str, ...]) -> Path:
         """Predictions by file name as a CSV file to download."""

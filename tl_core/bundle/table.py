@@ -22,15 +22,24 @@ def predictions_csv(rows: "Sequence[tuple[str, Prediction | str]]", class_names:
     out = StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(
-        ["file", "class", "confidence", "problem", *(text_cell(f"share of {name}") for name in class_names)]
+        [
+            "file",
+            "class",
+            "confidence",
+            "unlike anything taught",
+            "problem",
+            *(text_cell(f"share of {name}") for name in class_names),
+        ]
     )
     for file, result in rows:
         if isinstance(result, str):
-            writer.writerow([text_cell(file), "", "", text_cell(result), *("" for _ in class_names)])
+            writer.writerow([text_cell(file), "", "", text_cell(result), "", *("" for _ in class_names)])
             continue
         share = dict(result.ranking)
         numbers = [round(share[name], 4) if name in share else "" for name in class_names]
-        writer.writerow([text_cell(file), text_cell(result.label), round(result.confidence, 4), "", *numbers])
+        strange = "yes" if result.strange else "" if result.unknown is None else "no"
+        sure = round(result.confidence, 4)
+        writer.writerow([text_cell(file), text_cell(result.label), sure, "", strange, *numbers])
     return "\ufeff" + out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m tl_core inspect | train | predict | doctor`.
+"""The command line: `python -m tl_core inspect | train | predict | export | doctor`.
 
 Results go to stdout, progress to stderr. A user's mistake is one sentence and exit status 2; Ctrl-C keeps the best
 so far. Heavy imports happen inside the commands, so that `--help` and a wrong path answer at once.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_core import wording
+from tl_core.cli import export as export_command
 from tl_core.cli import train as train_command
 from tl_core.cli.reading import add_way, describe, oddities, prepared, summary
 from tl_core.cli.terminal import print_json
@@ -66,9 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--csv", type=Path, metavar="FILE", help="write a table that spreadsheets can open")
     predict.set_defaults(run=_predict)
 
+    export = commands.add_parser("export", help="a bundle as ONNX, web page, script …, checked against the app")
+    export_command.add_options(export)
+    export.set_defaults(run=export_command.run)
+
     doctor = commands.add_parser("doctor", help="say what this machine has and how fast it is")
     doctor.set_defaults(run=_doctor)
-    for command in (inspect, train, predict, doctor):
+    for command in (inspect, train, predict, export, doctor):
         command.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
     return parser
 
@@ -100,8 +105,7 @@ def _predict(args: argparse.Namespace) -> int:
     for file, pixels in zip(args.images, decoded, strict=True):
         result = wording.SKIP_REASONS[pixels] if isinstance(pixels, str) else next(answers)
         rows.append((str(file), result))
-        said = f"cannot be used: {result}" if isinstance(result, str) else f"{result.label}  {result.confidence:.1%}"
-        print(f"{file}: {said}")
+        print(f"{file}: {_said(result)}")
     if args.csv:
         args.csv.write_text(predictions_csv(rows, names), encoding="utf-8")
     if args.json:
@@ -109,10 +113,24 @@ def _predict(args: argparse.Namespace) -> int:
     return 2 if all(isinstance(result, str) for _, result in rows) else 0
 
 
+def _said(result: Any) -> str:
+    if isinstance(result, str):
+        return f"cannot be used: {result}"
+    doubt = "  (like nothing it was taught)" if result.strange else ""
+    return f"{result.label}  {result.confidence:.1%}{doubt}"
+
+
 def _prediction_record(file: str, result: Any) -> dict[str, Any]:
     if isinstance(result, str):
         return {"file": file, "problem": result}
-    return {"file": file, "label": result.label, "confidence": result.confidence, "ranking": dict(result.ranking)}
+    return {
+        "file": file,
+        "label": result.label,
+        "confidence": result.confidence,
+        "unknown": result.unknown,
+        "strange": result.strange,
+        "ranking": dict(result.ranking),
+    }
 
 
 def _doctor(args: argparse.Namespace) -> None:

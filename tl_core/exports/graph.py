@@ -68,7 +68,7 @@ class Framing(nn.Module):
         places = torch.arange(self.long, dtype=torch.float64)
         shrink = _weights(places, full / kept, torch.zeros_like(full), full, _positions(line), "bilinear")
         # A row of `shrink` beyond the picture gets no weight from `frame`, whatever it holds.
-        return (frame @ shrink).float(), ((at >= 0) & (at < target)).float()
+        return (_fixed_point(frame) @ shrink).float(), ((at >= 0) & (at < target)).float()
 
 
 def _weights(at: Tensor, step: Tensor, first: Tensor, count: Tensor, places: Tensor, kind: str) -> Tensor:
@@ -85,6 +85,14 @@ def _weights(at: Tensor, step: Tensor, first: Tensor, count: Tensor, places: Ten
     high = torch.floor(centre + reach + 0.5)[:, None]
     weights = weights * inside[None, :] * (places[None, :] >= low) * (places[None, :] < high)
     return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def _fixed_point(weights: Tensor) -> Tensor:
+    """`weights` as PyTorch scales uint8 pictures by them: 16-bit numbers over the power of two that just lets them fit
+    (aten/src/ATen/native/cpu/UpSampleKernel.cpp)."""
+    bits = torch.ceil(torch.log2((2**15 - 0.5) / weights.max())) - 1
+    one = torch.pow(torch.full_like(bits, 2.0), bits.clamp(max=22))
+    return torch.sign(weights) * torch.floor(weights.abs() * one + 0.5) / one
 
 
 def _triangle(x: Tensor) -> Tensor:

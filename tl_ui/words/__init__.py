@@ -41,6 +41,7 @@ def core_words() -> dict[str, str]:
         "edit": wording.EDITS,
         "trait": wording.TRAITS,
         "way": wording.WAYS,
+        "export_problem": wording.EXPORT_PROBLEMS,
         "stage": wording.STAGES,
         "notice": wording.NOTICES,
         "reason": wording.REASONS,
