@@ -1,8 +1,9 @@
 """A stand-in for the Hugging Face Hub on loopback: enough of its HTTP for the real client to push and pull a model
 or a dataset, whose name here begins with "datasets/".
 
-Tokens: GOOD may write as alice, READ may only read as bob, any other is unknown. `fail_with` makes every write answer
-that status, as an overloaded Hub would.
+Tokens: GOOD may write as alice, READ may only read as bob, FINE may write alice/allowed only, SIGNED_IN is alice's by
+OAuth; any other is unknown. `fail_with` makes every write answer that status, as an overloaded Hub would, `failures`
+only the next so many; `refuse` maps parts of paths to the status they get.
 """
 
 import base64
@@ -14,14 +15,28 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-GOOD, READ = "hf_" + "goodgoodgood", "hf_" + "readreadread"
-USERS = {GOOD: "alice", READ: "bob"}
+GOOD, READ, FINE = "hf_" + "goodgoodgood", "hf_" + "readreadread", "hf_" + "finefinefine"
+SIGNED_IN = "hf_oauth_" + "eyJhbGciOi.eyJzdWIi.c2ln-_nature"
+USERS = {GOOD: "alice", READ: "bob", FINE: "alice", SIGNED_IN: "alice"}
+_SCOPED = {"entity": {"type": "model", "name": "alice/allowed"}, "permissions": ["repo.content.read", "repo.write"]}
+ROLES: dict[str, dict[str, Any]] = {
+    GOOD: {"role": "write"},
+    READ: {"role": "read"},
+    FINE: {"role": "fineGrained", "fineGrained": {"global": [], "scoped": [_SCOPED]}},
+    SIGNED_IN: {"role": "write"},
+}
 
 
 @dataclass
 class Repo:
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
+    commits: int = 0
+    made: dict[str, Any] = field(default_factory=dict)  # what it was created with
+
+    @property
+    def sha(self) -> str:
+        return f"{self.commits:040x}"
 
 
 @dataclass
@@ -33,6 +48,8 @@ class StandIn:
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, token
     fail_with: int | None = None
+    failures: int | None = None
+    refuse: dict[str, int] = field(default_factory=dict)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -66,45 +83,64 @@ class Handler(BaseHTTPRequestHandler):
         path, body = self.path.split("?")[0], self.body()
         token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
         self.hub.requests.append((self.command, path, token))
-        user = USERS.get(token)
         if path == "/api/whoami-v2":
-            if user is None:
-                return self.answer(401, {"error": "Invalid user token."})
-            return self.answer(200, {"type": "user", "name": user, "orgs": [], "auth": {"type": "access_token"}})
-        if self.hub.fail_with is not None and self.command != "GET":
-            return self.answer(self.hub.fail_with, b"<html>overloaded</html>")
+            return self.whoami(token)
+        if (status := self.trouble(path)) is not None:
+            return self.answer(status, b"<html>overloaded</html>")
         if path == "/api/repos/create":
-            return self.create(json.loads(body), token, user)
+            return self.create(json.loads(body), token, USERS.get(token))
         if path in ("/api/validate-yaml", "/verify"):
             return self.answer(200, {"errors": [], "warnings": []})
         if path.startswith("/lfs/"):
             assert hashlib.sha256(body).hexdigest() == path[5:]
             self.hub.blobs[path[5:]] = body
             return self.answer(200)
-        if re.fullmatch(r"/(datasets/)?[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+        if re.fullmatch(r"/(datasets/|spaces/)?[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
             return self.batch(json.loads(body)["objects"])
-        if found := re.fullmatch(r"/api/(?:models/|(datasets/))([^/]+/[^/]+)(/.*)?", path):
+        if found := re.fullmatch(r"/api/(?:models/|((?:datasets|spaces)/))([^/]+/[^/]+)(/.*)?", path):
             return self.repo((found[1] or "") + found[2], found[3] or "", body, token)
-        if found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+        if found := re.fullmatch(r"/((?:datasets/|spaces/)?[^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             return self.file(found[1], found[2])
         return self.answer(404, {"error": f"the stand-in does not know {path}"})
 
     do_GET = do_POST = do_PUT = do_HEAD = respond
 
+    def trouble(self, path: str) -> int | None:
+        """The status that this request is to fail with, if any."""
+        for part, status in self.hub.refuse.items():
+            if part in path:
+                return status
+        if self.hub.fail_with is None or self.command in ("GET", "HEAD") or self.hub.failures == 0:
+            return None
+        self.hub.failures = None if self.hub.failures is None else self.hub.failures - 1
+        return self.hub.fail_with
+
+    def whoami(self, token: str) -> None:
+        user = USERS.get(token)
+        if user is None:
+            return self.answer(401, {"error": "Invalid user token."})
+        auth = {"type": "access_token", "accessToken": {"displayName": "t", **ROLES[token]}}
+        return self.answer(200, {"type": "user", "name": user, "orgs": [{"name": "school"}], "auth": auth})
+
     def create(self, wish: dict[str, Any], token: str, user: str | None) -> None:
         repo_id = f"{wish.get('organization') or user}/{wish['name']}"
-        if token != GOOD or not repo_id.startswith(f"{user}/"):
+        if token not in (GOOD, FINE, SIGNED_IN) or not repo_id.startswith(("alice/", "school/")):
             return self.answer(403, {"error": "You don't have the rights to create a model here"})
-        repo_id = f"{'datasets/' if wish.get('type') == 'dataset' else ''}{repo_id}"
+        if wish.get("type") == "space" and (wish.get("hardware") or "cpu-basic") != "zero-a10g":
+            return self.answer(402, {"error": "Subscribe to PRO to create Gradio Spaces on this hardware"})
+        repo_id = f"{wish['type'] + 's/' if wish.get('type') in ('dataset', 'space') else ''}{repo_id}"
         url = f"{self.hub.url}/{repo_id}"
         if repo_id in self.hub.repos:
             return self.answer(409, {"error": "You already created this model repo", "url": url})
-        self.hub.repos[repo_id] = Repo(private=wish.get("private") is True or wish.get("visibility") == "private")
+        private = wish.get("private") is True or wish.get("visibility") == "private"
+        self.hub.repos[repo_id] = Repo(private, made=wish)
         return self.answer(200, {"url": url, "name": repo_id, "id": "x"})
 
     def batch(self, objects: list[dict[str, Any]]) -> None:
         actions = [
-            {
+            {"oid": o["oid"], "size": o["size"]}
+            if o["oid"] in self.hub.blobs  # sent before: nothing to do
+            else {
                 "oid": o["oid"],
                 "size": o["size"],
                 "actions": {
@@ -124,29 +160,40 @@ class Handler(BaseHTTPRequestHandler):
             files = [
                 {
                     "path": file["path"],
-                    "uploadMode": "lfs" if file["path"].endswith((".safetensors", ".zip")) else "regular",
+                    "uploadMode": "lfs" if file["path"].endswith((".safetensors", ".zip", ".onnx")) else "regular",
                     "shouldIgnore": False,
                 }
                 for file in json.loads(body)["files"]
             ]
             return self.answer(200, {"files": files})
+        if rest.startswith("/auth-check"):
+            return self.answer(200 if token in (GOOD, FINE, SIGNED_IN) else 403, {})
         if rest.startswith("/commit/"):
-            for line in body.splitlines():
-                step = json.loads(line)
-                if step["key"] == "file":
-                    repo.files[step["value"]["path"]] = base64.b64decode(step["value"]["content"])
-                elif step["key"] == "lfsFile":
-                    repo.files[step["value"]["path"]] = self.hub.blobs[step["value"]["oid"]]
-                elif step["key"] == "deletedFolder":
-                    below = step["value"]["path"].rstrip("/") + "/"
-                    repo.files = {name: data for name, data in repo.files.items() if not name.startswith(below)}
-            answer = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.hub.url}/{repo_id}/commit/0"}
-            return self.answer(200, answer)
+            return self.commit(repo_id, repo, [json.loads(line) for line in body.splitlines()])
         if rest.startswith("/tree/"):
             oids = {name: hashlib.sha256(data).hexdigest() for name, data in repo.files.items()}
             files = [{"type": "file", "path": n, "oid": oids[n], "size": len(repo.files[n])} for n in oids]
             return self.answer(200, files)
-        return self.answer(200, {"id": repo_id, "sha": "0" * 40, "private": repo.private, "siblings": [], "tags": []})
+        if repo.private and USERS.get(token) != "alice":
+            return self.answer(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        siblings = [{"rfilename": name, "size": len(data)} for name, data in repo.files.items()]
+        about = {"id": repo_id, "sha": repo.sha, "private": repo.private, "siblings": siblings, "tags": []}
+        return self.answer(200, about)
+
+    def commit(self, repo_id: str, repo: Repo, steps: list[dict[str, Any]]) -> None:
+        if (parent := steps[0]["value"].get("parentCommit")) and parent != repo.sha:
+            return self.answer(412, {"error": "A commit has happened since"})
+        repo.commits += 1
+        for step in steps:
+            if step["key"] == "file":
+                repo.files[step["value"]["path"]] = base64.b64decode(step["value"]["content"])
+            elif step["key"] == "lfsFile":
+                repo.files[step["value"]["path"]] = self.hub.blobs[step["value"]["oid"]]
+            elif step["key"] == "deletedFolder":
+                below = step["value"]["path"].rstrip("/") + "/"
+                repo.files = {name: data for name, data in repo.files.items() if not name.startswith(below)}
+        url = f"{self.hub.url}/{repo_id}/commit/{repo.sha}"
+        return self.answer(200, {"success": True, "commitOid": repo.sha, "commitUrl": url})
 
     def file(self, repo_id: str, name: str) -> None:
         repo = self.hub.repos.get(repo_id)
@@ -154,7 +201,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
         data = repo.files[name]
         etag = hashlib.sha256(data).hexdigest()
-        return self.answer(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40})
+        return self.answer(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": repo.sha})
 
 
 def serve(

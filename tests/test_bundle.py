@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import picture
 from tl_core.bundle import bundle, files
-from tl_core.bundle.card import markdown_text
+from tl_core.bundle.markdown import markdown_text
 from tl_core.bundle.predictor import Prediction, Predictor
 from tl_core.bundle.table import predictions_csv, text_cell
 from tl_core.data.intake import decode_files

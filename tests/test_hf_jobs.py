@@ -19,8 +19,9 @@ from tests.hub_stand_in import GOOD, READ, Repo
 from tests.jobs_stand_in import Job, JobFailedError, JobsStandIn, run_here, run_of, serve_jobs
 from tl_core import errors
 from tl_core.bundle import bundle
-from tl_core.bundle.files import FILES
+from tl_core.bundle.files import FILES, UNKNOWN
 from tl_core.events import Event, Failed, Finished, Notice, Progress, to_line
+from tl_core.hub_errors import ReadOnlyTokenError
 from tl_core.jobs import hf_jobs, remote
 from tl_core.training import run as training
 
@@ -113,7 +114,10 @@ def start(hub: JobsStandIn, data: Path, out: Path, **changes: Any) -> Iterator[E
 
 
 def test_the_model_a_job_made_is_the_one_that_arrives(real: Real) -> None:
-    assert {name.split("/result/")[1] for name in real.made} == {*(f"bundle/{name}" for name in FILES), "report.json"}
+    assert {name.split("/result/")[1] for name in real.made} == {
+        *(f"bundle/{name}" for name in (*FILES, UNKNOWN)),
+        "report.json",
+    }
     for name, content in real.made.items():
         assert (real.out / name.split("/result/")[1]).read_bytes() == content
     assert {path.name for path in real.out.iterdir()} == {"bundle", "report.json"}
@@ -413,7 +417,7 @@ def test_an_unknown_machine_is_refused_with_the_closest_one(hub: JobsStandIn, da
     [
         ("hf_short", errors.TokenFormatError),
         ("hf_" + "unknownunknown", errors.TokenRefusedError),
-        (READ, errors.NoWriteAccessError),
+        (READ, ReadOnlyTokenError),
     ],
 )
 def test_a_token_that_will_not_do_is_refused_before_anything_is_sent(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from tests.browser import NEEDS_BROWSER, App, opened, upload
 from tests.conftest import Zipper, picture, shared
-from tests.hub_stand_in import GOOD
+from tests.hub_stand_in import GOOD, READ
 from tl_core.bundle.files import FILES, from_zip
 from tl_core.bundle.predictor import Predictor
 
@@ -67,16 +68,33 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     x = torch.rand(2, 3, 128, 128)
     with torch.inference_mode():
-        assert torch.allclose(theirs(x), ours._model(x), atol=1e-4)
+        assert torch.allclose(theirs(x), ours.model(x), atol=1e-4)
+
+    page.click("#exports button")
+    page.click("#export-kind label:has-text('A small Python program')")
+    page.click("#export-make")
+    page.wait_for_selector("#export-told .tl-good:has-text('397 of 397 of your pictures')", timeout=90_000)
+    with page.expect_download() as waiting:
+        page.click("#export-download")
+    with zipfile.ZipFile(waiting.value.path()) as program:
+        assert {Path(name).name for name in program.namelist()} >= {"predict.py", "model.onnx"}
 
     page.click("#share button")
     page.fill("#share-name input, #share-name textarea", "ants-and-bees")
+    page.fill("#share-token input", READ)
+    page.click("#share-push")
+    page.wait_for_selector("#share-done:has-text('may only read')")
+    assert page.input_value("#share-token input") == "" and app.hub.repos == {}
     page.fill("#share-token input", GOOD)
     page.click("#share-push")
-    page.wait_for_selector("#share-done a:has-text('alice/ants-and-bees')")
+    page.wait_for_selector("#share-done .tl-checklist:has-text('The name alice/ants-and-bees is free')")
+    page.wait_for_selector("#share-done a:has-text('alice/ants-and-bees')", timeout=60_000)
+    assert "hf-hub:alice/ants-and-bees" in page.inner_text("#share-done")
     repo = app.hub.repos["alice/ants-and-bees"]
-    assert repo.private and set(repo.files) == set(FILES)
-    assert {token for _, _, token in app.hub.requests if token} == {GOOD}
+    beside = {"unknown.safetensors", "confusion.png", "model.onnx", "predict.py", "requirements.txt"}
+    assert repo.private and set(repo.files) == {*FILES, *beside}
+    assert b"license: apache-2.0" in repo.files["README.md"]
+    assert {token for _, _, token in app.hub.requests if token} == {GOOD, READ}
     assert page.input_value("#share-token input") == ""
 
     # Cases 77 to 79: the token is nowhere afterwards, neither in the browser nor on this machine.

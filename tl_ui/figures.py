@@ -168,3 +168,19 @@ def message(kind: str, text: str) -> str:
 def linked_message(kind: str, text: str, link: str) -> str:
     """Like `message`, with `link` (HTML made by us) in the place of the NUL in `text`."""
     return message(kind, text).replace("\0", link)
+
+
+def link(url: str, text: str) -> str:
+    """A link that opens beside the page."""
+    return f'<a href="{esc(url)}" target="_blank" rel="noopener">{esc(text)}</a>'
+
+
+def checklist(lines: Sequence[str]) -> str:
+    """What was found in order, a line each."""
+    return f'<ul class="tl-checklist">{"".join(f"<li>{esc(line)}</li>" for line in lines)}</ul>'
+
+
+def code(title: str, programs: Sequence[str]) -> str:
+    """Short programs to copy, under a title."""
+    blocks = "".join(f'<pre tabindex="0"><code>{esc(program)}</code></pre>' for program in programs)
+    return f'<p class="tl-quiet">{esc(title)}</p><div class="tl-code">{blocks}</div>'

@@ -79,7 +79,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             event.then(results.show, memory, results.outputs, **PRIVATE)
 
         def on_use(event: Dependency) -> None:
-            event.then(use.show, memory, use.download, **PRIVATE)
+            event.then(use.show, memory, use.outputs, **PRIVATE)
 
         def on_data(event: Dependency) -> None:
             event.then(data.follow, data.inputs, data.outputs, **FOLLOW)

@@ -137,4 +137,8 @@ CSS = """
 @media (max-width: 480px) { .tl-headline { font-size: 1.5rem; }
   .tl-table th:nth-child(5), .tl-table td:nth-child(5) { display: none; }
   .tl-classes li { grid-template-columns: minmax(5rem, 1fr) 1fr auto; } }
+.tl-checklist { list-style: none; padding: 0; margin: 0.5rem 0; }
+.tl-checklist li::before { content: "✓ "; color: var(--primary-600); font-weight: 700; }
+.tl-code pre { overflow-x: auto; padding: 0.6rem 0.8rem; border-radius: 0.5rem; font-size: 0.8rem;
+  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); margin: 0.4rem 0; }
 """

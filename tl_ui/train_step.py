@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tl_core.bundle.card import markdown_text
+from tl_core.bundle.markdown import markdown_text
 from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog

@@ -63,7 +63,8 @@ class UseStep:
         self.download = gr.DownloadButton(t("use.download"), variant="primary", elem_id="download", interactive=False)
         gr.Markdown(t("use.download_help"), elem_classes=["tl-quiet"])
         ExportStep(work, t, memory)
-        ShareStep(work, t, memory)
+        self._share = ShareStep(work, t, memory)
+        self.outputs = [self.download, self._share.licence]
         with gr.Row():
             self.back = gr.Button(t("nav.back"), elem_id="back-to-results")
             self.start_over = gr.Button(t("nav.start_over"), elem_id="start-over")
@@ -108,13 +109,14 @@ class UseStep:
         return figures.answers_table(headers, rows), gr.update(value=str(table), visible=True)
 
     @speaks
-    def show(self, memory: Memory, request: gr.Request) -> Any:
-        """The download button with the run's zip behind it."""
+    def show(self, memory: Memory, request: gr.Request) -> tuple[Any, Any]:
+        """The download button with the run's zip behind it, and the licences to choose from."""
         report = self._work.report(str(memory.get("run", "")))
         if report is None:
-            return gr.update(interactive=False)
+            return gr.update(interactive=False), gr.update()
         self._work.warm_up()
-        return gr.update(value=str(self._work.export_bundle(report.bundle)), interactive=True)
+        download = gr.update(value=str(self._work.export_bundle(report.bundle)), interactive=True)
+        return download, self._share.choices(memory)
 
     def _bundle(self, memory: Memory, request: gr.Request) -> Path:
         report = self._work.report(str(memory.get("run", "")))

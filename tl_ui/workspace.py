@@ -26,6 +26,8 @@ from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Progress
 from tl_core.exports.process import export
 from tl_core.exports.record import Export, Kind
+from tl_core.hub.checks import PushCheck, PushWish, check
+from tl_core.hub.push import Pushed, push
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
 
+_EXAMPLES = 6  # pictures on a published card
 log = logging.getLogger("transfer_lab.page")
 
 
@@ -172,6 +175,56 @@ class Workspace:
             if folder.is_dir():
                 return export(report.bundle, kind, run.path / "exports", set_folder=folder, edits=request.edits)
         return export(report.bundle, kind, run.path / "exports")
+
+    def publish(
+        self, key: str, wish: PushWish, *, examples: bool, token: str
+    ) -> "Iterator[Progress | PushCheck | Pushed]":
+        """Check, make ready and push the model of the run behind `key`, some of its pictures beside it where `examples`
+        are wanted. Raises NotABundleError when the run is gone, and HubError."""
+        run, report = self.run(key), self.report(key)
+        if run is None or report is None:
+            raise NotABundleError(name="", reason="there is no such model any more")
+        checked = check(wish, find(report.backbone), token=token)
+        yield checked
+        onnx = None
+        for step in self.export(key, "onnx"):
+            if isinstance(step, Export):
+                onnx = step
+            else:
+                yield step
+        from tl_core.hub.publication import PublicationWish, stage
+
+        shown = self._examples(key) if examples else []
+        file = Path(onnx.file) if onnx is not None and onnx.file else None
+        about = PublicationWish(
+            repo_id=checked.repo_id,
+            language="zh" if wish.language == "zh" else "en",
+            licence=wish.licence,
+            data_note=wish.data_note,
+            examples=shown,
+            onnx=file,
+            agreement=None if onnx is None else onnx.agreement,
+        )
+        folder = run.path / "publication"
+        names = stage(report.bundle, folder, about)
+        yield from push(folder, names, wish, checked, token=token)
+
+    def add_demo(self, repo: str, *, token: str) -> str:
+        """A Space that asks the model `repo`; gives its address. Raises HubError."""
+        from tl_core.hub.spaces import add_demo
+
+        return add_demo(repo, token=token)
+
+    def _examples(self, key: str) -> list[RGB]:
+        """A few test pictures of the run, of different classes where there are several."""
+        images = self.images_of(key)
+        if images is None:
+            return []
+        first: dict[int, int] = {}
+        for number, picture in enumerate(images.pictures):
+            first.setdefault(picture.label, number)
+        store = PixelStore(images)
+        return [store[number] for number in list(first.values())[:_EXAMPLES]]
 
     def export_csv(self, rows: "list[tuple[str, Prediction | str]]", class_names: tuple[str, ...]) -> Path:
         """Predictions by file name as a CSV file to download."""

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tl_core.bundle.card import card
+from tl_core.bundle.card_facts import CardFacts
 from tl_core.bundle.files import CARD, CONFIG, HEAD, MANIFEST, MAX_JSON, MAX_WEIGHTS, UNKNOWN, WEIGHTS
 from tl_core.data.pixels import Preprocessing
 from tl_core.errors import (
@@ -76,19 +77,19 @@ def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> N
     if info.unknown is not None:
         _write_tensors(temporary / UNKNOWN, {"mean": info.unknown.mean, "basis": info.unknown.basis})
     _write_json(temporary / CONFIG, _timm_config(info, len(info.class_names) if linear else 0))
-    (temporary / CARD).write_text(
-        card(info.class_names, info.evaluation, info.backbone, info.training), encoding="utf-8"
-    )
+    described = heads.describe(head)
+    versions = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    (temporary / CARD).write_text(card(CardFacts(info, described["kind"], versions)), encoding="utf-8")
     record = {
         "format": FORMAT,
         "backbone": info.backbone.id,
-        "head": heads.describe(head),
+        "head": described,
         "class_names": info.class_names,
         "preprocessing": asdict(info.preprocessing),
         "evaluation": info.evaluation.to_dict(),
         "training": info.training,
         "created": info.created,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": versions,
         "unknown": None if info.unknown is None else _unknown_record(info.unknown),
         "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir()) if path.name != CARD},
     }

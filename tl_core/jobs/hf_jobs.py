@@ -49,7 +49,7 @@ from tl_core.errors import (
     refuse_foreign,
 )
 from tl_core.events import Event, Failed, Finished, Notice, from_line
-from tl_core.hub import own, plain_failures, well_formed
+from tl_core.hub.access import Account, plain_failures, well_formed
 from tl_core.jobs.remote import BUNDLE, CODE, DATA, REPORT, RESULT, RESULT_FILES, pack_code, pack_folder, requirements
 from tl_core.settings import Settings
 
@@ -165,7 +165,7 @@ class _Place:
         """Check everything the Hub can be asked beforehand, and make the dataset. Raises a HubError."""
         repo = f"{namespace}/{REPO}" if namespace else REPO
         with plain_failures(repo):
-            repo = own(api.whoami(token=token), repo)
+            repo = Account.of(api.whoami(token=token)).repo_id(repo)
         with plain_failures(repo):
             flavors = [machine.name for machine in api.list_jobs_hardware(token=token)]
             if flavor not in flavors:

@@ -363,6 +363,7 @@ class _Run:
             "pictures_per_class": self._per_class(taught, model.evaluation),
             "official_split": self._parts.official,
             "moved_copies": self._parts.moved,
+            "copies": len(self._images.pictures) - len({picture.group for picture in self._images.pictures}),
             "skipped": len(self._images.skipped),
             "stopped": stopped,
             "plan": plan.to_dict(),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_core import (
-    dataset_errors,  # noqa: F401  # its kinds are among those below
+    dataset_errors,  # noqa: F401  # their kinds are among those below
     errors,
+    hub_errors,  # noqa: F401
     wording,
 )
 

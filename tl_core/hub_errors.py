@@ -1,0 +1,76 @@
+"""Why something cannot be shared on the Hugging Face Hub or fetched from it; a branch of the tree in `errors`."""
+
+from tl_core.errors import HubError
+
+
+class ReadOnlyTokenError(HubError):
+    code = "token_read_only"
+    sentence = (
+        "This token of “{user}” may only read. Make one with write access at huggingface.co/settings/tokens "
+        "and paste that."
+    )
+
+
+class SignInExpiredError(HubError):
+    code = "sign_in_expired"
+    sentence = "Your sign-in with Hugging Face has expired. Sign in again, then repeat this; nothing was made public."
+
+
+class LicenceConflictError(HubError):
+    code = "licence_conflict"
+    sentence = (
+        "A model that started from {backbone} cannot be published under “{licence}”: its weights come under "
+        "{weights}. Choose {allowed}, or train with another backbone."
+    )
+
+
+class RepoChangedError(HubError):
+    code = "repo_changed"
+    sentence = (
+        "“{repo}” was changed by someone while this was sent. Nothing was written: look at it there, then try again."
+    )
+
+
+class HubBusyError(HubError):
+    code = "hub_busy"
+    sentence = (
+        "The Hugging Face Hub is overloaded (status {status}) and did not answer {times} tries. What was sent is kept "
+        "there: try again in a few minutes and it goes on from there. The download still works."
+    )
+
+
+class ModelNotFoundError(HubError):
+    code = "model_not_found"
+    sentence = "There is no model “{repo}” on the Hub, or it is private. Check the spelling; for a private one sign in."
+
+
+class NotOurModelError(HubError):
+    code = "not_our_model"
+    sentence = (
+        "“{repo}” was not made here: it has no bundle.json. Models pushed by Transfer Lab can be opened again; "
+        "for others choose a backbone under Advanced."
+    )
+
+
+class SpaceRefusedError(HubError):
+    code = "space_refused"
+    sentence = (
+        "The Hub did not make the Space “{repo}” on “{hardware}” (status {status}). Free accounts may have ZeroGPU "
+        "Spaces only (zero-a10g), two of them; other hardware needs PRO or a payment method."
+    )
+
+
+class PrivateModelError(HubError):
+    code = "private_model"
+    sentence = (
+        "“{repo}” is private, and a Space cannot read it without a token of yours. Make the model public in its "
+        "settings first, or run the demo on your own machine."
+    )
+
+
+class NothingRunsItError(HubError):
+    code = "nothing_runs_it"
+    sentence = (
+        "Neither timm nor transformers can load a model of this kind, and there is no ONNX file of it that answers the "
+        "same, so nobody could use what is pushed. Make the ONNX file first, or share the download."
+    )
