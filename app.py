@@ -20,6 +20,9 @@ except TLError as error:
     sys.exit(str(error))
 os.environ["GRADIO_TEMP_DIR"] = str(SETTINGS.data_dir / "web")
 
+if os.environ.get("SPACES_ZERO_GPU"):  # before anything else that imports torch: it replaces parts of it
+    import spaces  # noqa: F401
+
 import gradio as gr
 from starlette.middleware import Middleware
 
@@ -29,6 +32,7 @@ from tl_ui.guard import LOOPBACK, Guard, GuardSettings
 from tl_ui.page import build, translations
 from tl_ui.theme import CSS, THEME
 from tl_ui.workspace import Workspace
+from tl_ui.zerogpu import ON_ZEROGPU, Borrower
 
 ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 
@@ -74,7 +78,7 @@ def main() -> None:
     args = parser.parse_args()
 
     SETTINGS.data_dir.mkdir(parents=True, exist_ok=True)
-    work, i18n = Workspace(SETTINGS), translations(SETTINGS)
+    work, i18n = Workspace(SETTINGS, Borrower(SETTINGS) if ON_ZEROGPU else None), translations(SETTINGS)
     sweep(SETTINGS)
     work.sweep_exports()
     work.sets.tidy()

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from tests.conftest import Zipper, picture
 from tests.hub_stand_in import GOOD, READ, Repo
 from tests.jobs_stand_in import Job, JobFailedError, JobsStandIn, run_here, run_of, serve_jobs
-from tl_core import errors
+from tl_core import errors, hub_errors
 from tl_core.bundle import bundle
 from tl_core.bundle.files import FILES, UNKNOWN
 from tl_core.events import Event, Failed, Finished, Notice, Progress, to_line
@@ -356,7 +356,7 @@ def test_a_lost_connection_names_the_job_that_goes_on(
 ) -> None:
     monkeypatch.setattr(hf_jobs, "_PATIENCE", 60.0 if stop else 0.0)
     hub.work, hub.breaks = endless, [1]
-    with pytest.raises(errors.JobLostError) as caught:
+    with pytest.raises(hub_errors.JobLostError) as caught:
         for event in start(hub, data, tmp_path / "out", should_stop=lambda: stop and hub.unreachable):
             hub.unreachable = isinstance(event, Progress)
     assert f"{hub.url}/jobs/alice/{hub.jobs[0].id}" in str(caught.value) and run_of(hub) in str(caught.value)
@@ -378,7 +378,7 @@ def test_a_result_that_cannot_be_fetched_stays_on_the_hub(
         bring_back(*which)
 
     monkeypatch.setattr(hf_jobs._Place, "bring_back", unplugged)
-    with pytest.raises(errors.JobLostError, match="kept in the folder"):
+    with pytest.raises(hub_errors.JobLostError, match="kept in the folder"):
         list(told)
     assert len(hub.files()) == 2 + len(real.made) and not (tmp_path / "out" / "bundle").exists()
 
@@ -407,7 +407,7 @@ def test_a_result_that_is_not_there_is_not_reported_as_one(hub: JobsStandIn, dat
 
 
 def test_an_unknown_machine_is_refused_with_the_closest_one(hub: JobsStandIn, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(errors.UnknownFlavorError, match="no machine called “a10-small”. Did you mean “a10g-small”"):
+    with pytest.raises(hub_errors.UnknownFlavorError, match="no machine called “a10-small”. Did you mean “a10g-small”"):
         list(start(hub, data, tmp_path / "out", flavor="a10-small"))
     assert hub.repos == {} and hub.jobs == []
 
@@ -435,7 +435,7 @@ def test_somebody_elses_namespace_is_refused(hub: JobsStandIn, data: Path, tmp_p
 
 def test_pictures_never_go_to_a_public_dataset(hub: JobsStandIn, data: Path, tmp_path: Path) -> None:
     hub.repos[DATASET] = Repo(private=False)
-    with pytest.raises(errors.PublicRepoError, match="is public"):
+    with pytest.raises(hub_errors.PublicRepoError, match="is public"):
         list(start(hub, data, tmp_path / "out"))
     assert hub.files() == {}
 
@@ -443,7 +443,7 @@ def test_pictures_never_go_to_a_public_dataset(hub: JobsStandIn, data: Path, tmp
 @pytest.mark.parametrize("status", [402, 403])
 def test_a_job_that_is_refused_says_what_it_takes(hub: JobsStandIn, data: Path, tmp_path: Path, status: int) -> None:
     hub.start_status = status
-    with pytest.raises(errors.JobsRefusedError, match=f"status {status}.*“alice” has credits"):
+    with pytest.raises(hub_errors.JobsRefusedError, match=f"status {status}.*“alice” has credits"):
         list(start(hub, data, tmp_path / "out"))
     assert hub.files() == {}
 

@@ -28,6 +28,37 @@ def train_example(page: Any) -> None:
     page.wait_for_selector("#to-results:visible", timeout=90_000)
 
 
+def export_it(page: Any) -> None:
+    page.click("#exports button")
+    page.click("#export-kind label:has-text('A small Python program')")
+    page.click("#export-make")
+    page.wait_for_selector("#export-told .tl-good:has-text('397 of 397 of your pictures')", timeout=90_000)
+    with page.expect_download() as waiting:
+        page.click("#export-download")
+    with zipfile.ZipFile(waiting.value.path()) as program:
+        assert {Path(name).name for name in program.namelist()} >= {"predict.py", "model.onnx"}
+
+
+def push_it(page: Any, app: App) -> None:
+    page.click("#share button")
+    page.fill("#share-name input, #share-name textarea", "ants-and-bees")
+    page.fill("#share-token input", READ)
+    page.click("#share-push")
+    page.wait_for_selector("#share-done:has-text('may only read')")
+    assert page.input_value("#share-token input") == "" and app.hub.repos == {}
+    page.fill("#share-token input", GOOD)
+    page.click("#share-push")
+    page.wait_for_selector("#share-done .tl-checklist:has-text('The name alice/ants-and-bees is free')")
+    page.wait_for_selector("#share-done a:has-text('alice/ants-and-bees')", timeout=60_000)
+    assert "hf-hub:alice/ants-and-bees" in page.inner_text("#share-done")
+    repo = app.hub.repos["alice/ants-and-bees"]
+    beside = {"unknown.safetensors", "confusion.png", "model.onnx", "predict.py", "requirements.txt"}
+    assert repo.private and set(repo.files) == {*FILES, *beside}
+    assert b"license: apache-2.0" in repo.files["README.md"]
+    assert {token for _, _, token in app.hub.requests if token} == {GOOD, READ}
+    assert page.input_value("#share-token input") == ""
+
+
 def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     context: Any, app: App, tmp_path: Path
 ) -> None:
@@ -70,32 +101,8 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     with torch.inference_mode():
         assert torch.allclose(theirs(x), ours.model(x), atol=1e-4)
 
-    page.click("#exports button")
-    page.click("#export-kind label:has-text('A small Python program')")
-    page.click("#export-make")
-    page.wait_for_selector("#export-told .tl-good:has-text('397 of 397 of your pictures')", timeout=90_000)
-    with page.expect_download() as waiting:
-        page.click("#export-download")
-    with zipfile.ZipFile(waiting.value.path()) as program:
-        assert {Path(name).name for name in program.namelist()} >= {"predict.py", "model.onnx"}
-
-    page.click("#share button")
-    page.fill("#share-name input, #share-name textarea", "ants-and-bees")
-    page.fill("#share-token input", READ)
-    page.click("#share-push")
-    page.wait_for_selector("#share-done:has-text('may only read')")
-    assert page.input_value("#share-token input") == "" and app.hub.repos == {}
-    page.fill("#share-token input", GOOD)
-    page.click("#share-push")
-    page.wait_for_selector("#share-done .tl-checklist:has-text('The name alice/ants-and-bees is free')")
-    page.wait_for_selector("#share-done a:has-text('alice/ants-and-bees')", timeout=60_000)
-    assert "hf-hub:alice/ants-and-bees" in page.inner_text("#share-done")
-    repo = app.hub.repos["alice/ants-and-bees"]
-    beside = {"unknown.safetensors", "confusion.png", "model.onnx", "predict.py", "requirements.txt"}
-    assert repo.private and set(repo.files) == {*FILES, *beside}
-    assert b"license: apache-2.0" in repo.files["README.md"]
-    assert {token for _, _, token in app.hub.requests if token} == {GOOD, READ}
-    assert page.input_value("#share-token input") == ""
+    export_it(page)
+    push_it(page, app)
 
     # Cases 77 to 79: the token is nowhere afterwards, neither in the browser nor on this machine.
     page.reload()

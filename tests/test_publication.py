@@ -1,5 +1,6 @@
 """What is pushed is exactly what is listed, and whoever loads it gets the same logits, wherever and by whatever."""
 
+import ast
 import json
 import os
 import re
@@ -18,16 +19,19 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from torch import nn
 
-from tests.hub_stand_in import Repo, StandIn, serve
+from tests.hub_stand_in import GOOD, Repo, StandIn, serve
 from tests.test_bundle import NAMES, edit, made
 from tl_core.bundle import bundle
 from tl_core.bundle.files import FILES
 from tl_core.bundle.predictor import Predictor
-from tl_core.data.pixels import Preprocessing
-from tl_core.errors import DamagedBundleError, NotABundleError, OptionError
+from tl_core.data.pixels import Framing, Preprocessing
+from tl_core.errors import BundleError, DamagedBundleError, NotABundleError, OptionError, RepoNameError
 from tl_core.evaluation.metrics import evaluate
+from tl_core.exports import onnx
 from tl_core.exports.record import Agreement
+from tl_core.hub.checks import PushWish, check
 from tl_core.hub.publication import MAX_EXAMPLES, PublicationWish, needs_onnx, stage
+from tl_core.hub.push import push
 from tl_core.hub_errors import NothingRunsItError
 from tl_core.models import heads
 from tl_core.models.backbone import blank
@@ -76,14 +80,20 @@ def test_case_76_the_folder_holds_what_is_listed_and_nothing_else(folder: Path, 
     (folder / "secret.txt").write_text("not for the world")
     (folder / "examples").mkdir()
     (folder / "examples" / "private.jpg").write_bytes(b"x")
-    onnx = tmp_path / "some.onnx"
-    onnx.write_bytes(b"onnx")
-    wish = replace(WISH, onnx=onnx, agreement=Agreement(500, 500, 0.002, 0.001), examples=drawn(2))
+    model = tmp_path / "some.onnx"
+    model.write_bytes(b"onnx")
+    wish = replace(WISH, onnx=model, agreement=Agreement(500, 500, 0.002, 0.001), examples=drawn(2))
     listed = stage(folder, tmp_path / "out", wish)
     extra = {"confusion.png", "examples/1.jpg", "examples/2.jpg", "model.onnx", "predict.py", "requirements.txt"}
     assert set(listed) == files_below(tmp_path / "out") == {*FILES, *extra}
     assert len(listed) == len(set(listed)) and not (tmp_path / "out.tmp").exists()
     assert "500" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_case_75_a_name_that_cannot_be_never_gets_into_a_card(folder: Path, tmp_path: Path) -> None:
+    for name in ("alice/x\nevil", "a/b/c", '../"x', "alice/<b>"):
+        with pytest.raises(RepoNameError):
+            stage(folder, tmp_path / "out", replace(WISH, repo_id=name))
 
 
 def test_links_become_files(folder: Path, tmp_path: Path) -> None:
@@ -169,6 +179,8 @@ def test_case_64_a_damaged_model_is_not_published(folder: Path, tmp_path: Path) 
 def test_what_timm_cannot_express_goes_with_its_onnx_file_or_not_at_all(tmp_path: Path) -> None:
     row = find("timm/test_vit2.r160_in1k")
     head = heads.build({"kind": "mlp", "width": row.width, "hidden": 8, "classes": len(NAMES)})
+    for value in head.state_dict().values():
+        value.fill_(0.5)
     odd = untrained(tmp_path / "odd", row.id, head=head)
     assert needs_onnx(odd) and needs_onnx(untrained(tmp_path / "squeeze", "squeezenet1_1"))
     with pytest.raises(NothingRunsItError):
@@ -180,12 +192,29 @@ def test_what_timm_cannot_express_goes_with_its_onnx_file_or_not_at_all(tmp_path
     assert "create_model" not in text and ModelCard(text).data.library_name == "onnx"
 
 
+def test_where_timm_fails_the_loader_beside_it_answers_the_same(tmp_path: Path) -> None:
+    head = heads.build({"kind": "mlp", "width": 64, "hidden": 8, "classes": len(NAMES)})
+    torch.manual_seed(2)
+    for value in head.state_dict().values():
+        value.copy_(torch.rand_like(value) + 0.1)
+    odd = untrained(tmp_path / "odd", "timm/test_vit2.r160_in1k", head=head)
+    model = onnx.write(Predictor(odd), tmp_path / "m.onnx")
+    stage(odd, tmp_path / "out", replace(WISH, onnx=model))
+    Image.fromarray(drawn(1)[0]).save(tmp_path / "photo.png")
+    code = "import json, predict; print(json.dumps(predict.Classifier('model.onnx').predict('../photo.png').ranking))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "out", stdout=subprocess.PIPE, text=True, check=True
+    )
+    (mine,) = Predictor(odd).predict(drawn(1))
+    assert dict(json.loads(run.stdout)) == pytest.approx(dict(mine.ranking), abs=1e-4)
+
+
 def test_what_is_no_bundle_needs_nothing(tmp_path: Path) -> None:
     for text in ("", "[1]", '{"head": 3}', "[" * 100_000):
         (tmp_path / "bundle.json").write_text(text)
         with pytest.raises(NotABundleError):
             needs_onnx(tmp_path)
-    with pytest.raises(NotABundleError):
+    with pytest.raises(BundleError):
         stage(tmp_path, tmp_path / "out", WISH)
 
 
@@ -275,31 +304,49 @@ def test_other_families_give_the_same_logits_wherever_they_are_loaded(hub: Stand
     answers_alike(hub, MORE, tmp_path)
 
 
-@pytest.mark.parametrize("framing", ["crop", "squash", "pad"])
-def test_the_programs_in_the_card_run_as_they_stand(hub: StandIn, framing: Any, tmp_path: Path) -> None:
+# Runs programs as they stand in cards, one process for all of them, and keeps what they print.
+AS_THEY_STAND = """
+import contextlib, io, json, sys
+printed = []
+for code in json.loads(sys.stdin.read()):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(code, {})
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
+
+
+def test_after_a_real_push_the_programs_in_the_card_run_as_they_stand(hub: StandIn, tmp_path: Path) -> None:
     made(tmp_path / "b", ("ants", "bees"))
     model, info = bundle.load(tmp_path / "b")
-    p = info.preprocessing
-    framed = replace(info, preprocessing=Preprocessing(p.size, framing, 0.9, p.mean, p.std, p.interpolation))
-    bundle.save(tmp_path / "c", model.trunk, model.head, framed)
-    on_the_hub(hub, tmp_path / "c", "zoo", tmp_path / "staged")
-    text = (tmp_path / "staged" / "README.md").read_text(encoding="utf-8")
-    timm_code, transformers_code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    photo = drawn(1, side=300)[0]
-    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=100, subsampling=0)
-    code = timm_code if framing != "crop" else f"{timm_code}\n{transformers_code}"
+    p, programs = info.preprocessing, []
+    framings: tuple[Framing, ...] = ("crop", "squash", "pad")
+    for framing in framings:
+        seen = Preprocessing(p.size, framing, 0.9, p.mean, p.std, p.interpolation)
+        bundle.save(tmp_path / framing, model.trunk, model.head, replace(info, preprocessing=seen))
+        staged, wish = tmp_path / f"{framing}-staged", PushWish(framing)
+        listed = stage(tmp_path / framing, staged, replace(WISH, repo_id=f"alice/{framing}", examples=drawn(1)))
+        checked = check(wish, info.backbone, token=GOOD, endpoint=hub.url)
+        list(push(staged, listed, wish, checked, token=GOOD, endpoint=hub.url))
+        assert set(hub.repos[f"alice/{framing}"].files) == set(listed)
+        card = hub.repos[f"alice/{framing}"].files["README.md"].decode()
+        programs += re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    Image.fromarray(drawn(1, side=300)[0]).save(tmp_path / "photo.jpg", quality=100, subsampling=0)
     run = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", AS_THEY_STAND],
+        input=json.dumps(programs),
         env=environment(hub, tmp_path),
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    (mine,) = Predictor(tmp_path / "c").predict([np.asarray(Image.open(tmp_path / "photo.jpg"))])
-    told = dict(line.rsplit(" ", 1) for line in run.stdout.splitlines()[:2])
-    assert list(told) == ["ants", "bees"]
-    assert all(abs(float(told[label]) - confidence) < 0.03 for label, confidence in mine.ranking)
-    if framing == "crop":
-        rows = json.loads(run.stdout.splitlines()[-1].replace("'", '"'))
-        assert {row["label"]: pytest.approx(row["score"], abs=0.03) for row in rows} == dict(mine.ranking)
+    printed = json.loads(run.stdout.splitlines()[-1])
+    photo = np.array(Image.open(tmp_path / "photo.jpg"))
+    for framing, by_timm, by_transformers in zip(framings, printed[::2], printed[1::2], strict=True):
+        (mine,) = Predictor(tmp_path / framing).predict([photo])
+        told = {label: float(chance) for label, chance in (line.rsplit(" ", 1) for line in by_timm.splitlines())}
+        rows = {row["label"]: row["score"] for row in ast.literal_eval(by_transformers)}
+        assert list(told) == ["ants", "bees"], "in the order of the classes"
+        assert told == pytest.approx(dict(mine.ranking), abs=0.03)
+        assert rows == pytest.approx(dict(mine.ranking), abs=0.03)

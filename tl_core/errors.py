@@ -9,12 +9,16 @@
     │                    CollectionFullError
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
-    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError
+    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError,
+    │                    BorrowedTimeError: GpuQuotaError, GpuUnavailableError, GpuInterruptedError
     ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError, ExportFailedError
     ├─ OptionError       a value on the command line that cannot be used
     └─ HubError          TokenFormatError, TokenRefusedError, NoWriteAccessError, RepoNameError,
-                         RepoExistsError, HubUnreachableError, HubRefusedError, UnknownFlavorError,
-                         JobsRefusedError, PublicRepoError, JobLostError, and in dataset_errors.py:
+                         RepoExistsError, HubUnreachableError, HubRefusedError, and in hub_errors.py:
+                         ReadOnlyTokenError, SignInExpiredError, LicenceConflictError, RepoChangedError, HubBusyError,
+                         ModelNotFoundError, NotOurModelError, NothingRunsItError, SpaceRefusedError,
+                         PrivateModelError, UnknownFlavorError, JobsRefusedError, PublicRepoError, JobLostError, and in
+                         dataset_errors.py:
                          DatasetNameError, DatasetNotFoundError, DatasetGatedError, DatasetConfigError,
                          NoPictureColumnError, DatasetReaderError, DatasetDamagedError, DatasetUnreachableError,
                          DatasetRefusedError, DatasetInterruptedError
@@ -244,6 +248,31 @@ class TrainingCrashedError(TrainingError):
     )
 
 
+class BorrowedTimeError(TrainingError):
+    """The GPU that a run is lent cannot be had."""
+
+
+class GpuQuotaError(BorrowedTimeError):
+    code = "gpu_quota"
+    sentence = (
+        "Your GPU minutes for today are used up. What was learned so far is kept: go on tomorrow, or go on now on the "
+        "processor, which costs nothing and takes longer."
+    )
+
+
+class GpuUnavailableError(BorrowedTimeError):
+    code = "gpu_unavailable"
+    sentence = (
+        "No GPU is free at the moment. What was learned so far is kept: go on in a few minutes, or go on now on the "
+        "processor, which takes longer."
+    )
+
+
+class GpuInterruptedError(BorrowedTimeError):
+    code = "gpu_interrupted"
+    sentence = "Training was interrupted. What was learned so far is kept: go on from there."
+
+
 class RemoteTrainingError(TrainingError):
     """A job on Hugging Face ended without a model. `tail` is the end of its log, in whole lines."""
 
@@ -255,11 +284,11 @@ class RemoteTrainingError(TrainingError):
 
     def __init__(self, *, tail: Sequence[str] = (), **values: object) -> None:
         super().__init__(**values)
-        _fill_at_length(self, values)
+        fill_at_length(self, values)
         self.tail = tuple(tail)
 
 
-def _fill_at_length(error: TLError, values: Mapping[str, object]) -> None:
+def fill_at_length(error: TLError, values: Mapping[str, object]) -> None:
     """Fill a sentence that quotes whole sentences or an address, which must not be cut at the usual length."""
     error.values = {name: plain(value, 400) for name, value in values.items()}
     error.args = (error.sentence.format(**error.values),)
@@ -357,39 +386,3 @@ class HubUnreachableError(HubError):
 class HubRefusedError(HubError):
     code = "hub_refused"
     sentence = "The Hub refused the upload (status {status}). Wait a minute and try again; the download still works."
-
-
-class UnknownFlavorError(HubError):
-    code = "unknown_flavor"
-    sentence = (
-        "Hugging Face Jobs has no machine called “{name}”. Did you mean “{closest}”? "
-        "The command “hf jobs hardware” lists them all with their prices."
-    )
-
-
-class JobsRefusedError(HubError):
-    code = "jobs_refused"
-    sentence = (
-        "Hugging Face Jobs did not take the job (status {status}). Check that “{namespace}” has credits at "
-        "huggingface.co/settings/billing and that the token may start jobs, then try again."
-    )
-
-
-class PublicRepoError(HubError):
-    code = "public_repo"
-    sentence = (
-        "The dataset “{repo}” on the Hub is public, so your pictures were not sent there. "
-        "Make it private in its settings, then try again."
-    )
-
-
-class JobLostError(HubError):
-    code = "job_lost"
-    sentence = (
-        "The connection to the Hugging Face Hub was lost. The job goes on by itself and may cost money: see or cancel "
-        "it at {url}. What it makes is kept in the folder “{folder}” of your dataset “{repo}”."
-    )
-
-    def __init__(self, **values: object) -> None:
-        super().__init__(**values)
-        _fill_at_length(self, values)

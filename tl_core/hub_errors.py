@@ -1,6 +1,7 @@
-"""Why something cannot be shared on the Hugging Face Hub or fetched from it; a branch of the tree in `errors`."""
+"""Why something cannot be shared on the Hugging Face Hub, fetched from it or trained there; a branch of the tree in
+`errors`."""
 
-from tl_core.errors import HubError
+from tl_core.errors import HubError, fill_at_length
 
 
 class ReadOnlyTokenError(HubError):
@@ -74,3 +75,39 @@ class NothingRunsItError(HubError):
         "Neither timm nor transformers can load a model of this kind, and there is no ONNX file of it that answers the "
         "same, so nobody could use what is pushed. Make the ONNX file first, or share the download."
     )
+
+
+class UnknownFlavorError(HubError):
+    code = "unknown_flavor"
+    sentence = (
+        "Hugging Face Jobs has no machine called “{name}”. Did you mean “{closest}”? "
+        "The command “hf jobs hardware” lists them all with their prices."
+    )
+
+
+class JobsRefusedError(HubError):
+    code = "jobs_refused"
+    sentence = (
+        "Hugging Face Jobs did not take the job (status {status}). Check that “{namespace}” has credits at "
+        "huggingface.co/settings/billing and that the token may start jobs, then try again."
+    )
+
+
+class PublicRepoError(HubError):
+    code = "public_repo"
+    sentence = (
+        "The dataset “{repo}” on the Hub is public, so your pictures were not sent there. "
+        "Make it private in its settings, then try again."
+    )
+
+
+class JobLostError(HubError):
+    code = "job_lost"
+    sentence = (
+        "The connection to the Hugging Face Hub was lost. The job goes on by itself and may cost money: see or cancel "
+        "it at {url}. What it makes is kept in the folder “{folder}” of your dataset “{repo}”."
+    )
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        fill_at_length(self, values)

@@ -38,6 +38,7 @@ class Settings:
     network_timeout_seconds: int = 4
     keep_hours: int = 72
     max_batch: int = 500
+    gpu_slice_seconds: int = 60  # of a borrowed GPU at a time
 
     @property
     def sets_dir(self) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape as esc
 
+from tl_core.errors import GpuInterruptedError, GpuQuotaError, GpuUnavailableError
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import (
     EpochEnd,
@@ -23,7 +24,8 @@ from tl_ui import figures
 from tl_ui.words import duration, say, table
 
 _FEW_TESTS = 30
-_BEFORE = ("fetching", "reading", "reviewing")  # stages of the data step
+# Stages of the other steps.
+_ELSEWHERE = ("fetching", "reading", "reviewing", "exporting", "checking", "uploading")
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,20 @@ def _progress(event: Progress, language: str) -> str:
     return figures.progress_bar(event.done / max(event.total, 1), label, say(language, f"stage.{event.stage}"))
 
 
+_REFUSED = {kind.code for kind in (GpuQuotaError, GpuUnavailableError, GpuInterruptedError)}
+
+
 @dataclass(frozen=True)
 class TrainPanel:
     """The state of a run: HTML to show, and which buttons make sense: `usable` when there is a model to look at,
-    `resumable` when the run was stopped and could go on."""
+    `resumable` when the run was stopped and could go on, `refused` when a borrowed GPU was what stopped it."""
 
     html: str = ""
     running: bool = False
     finished: bool = False
     usable: bool = False
     resumable: bool = False
+    refused: bool = False
 
 
 def training(
@@ -80,9 +86,10 @@ def training(
     start = next((event for event in events if isinstance(event, Started)), None)
     end = events[-1]
     if isinstance(end, Failed):
-        return TrainPanel(figures.message("bad", failure(end, language)))
+        told, refused = figures.message("bad", failure(end, language)), end.code in _REFUSED
+        return TrainPanel(told, usable=refused and _so_far(events).ready, resumable=refused, refused=refused)
     so_far = _so_far(events)
-    stages = [stage for stage in STAGES if stage not in _BEFORE and _concerns(stage, so_far)]
+    stages = [stage for stage in STAGES if stage not in _ELSEWHERE and _concerns(stage, so_far)]
     items = "".join(_stage_item(stage, so_far, language) for stage in stages)
     blocks = [f'<ol class="tl-stages">{items}</ol>', _tuning(so_far, language)]
     blocks += [figures.message("info", notice(event, language)) for event in so_far.notices]

@@ -32,11 +32,22 @@ class TrainStep:
         progress = gr.HTML(elem_id="progress")
         stop = gr.Button(t("train.stop"), variant="stop", visible=False, elem_id="stop")
         go_on = gr.Button(t("train.go_on"), visible=False, elem_id="go-on")
+        on_processor = gr.Button(t("train.on_processor"), visible=False, elem_id="on-processor")
         self.to_next = gr.Button(t("nav.to_results"), variant="primary", visible=False, elem_id="to-results")
         with gr.Accordion(t("train.advanced"), open=False, elem_id="advanced"):
             self.choices.draw_advanced()
         self.back = gr.Button(t("nav.back"), elem_id="back-to-data")
-        self.outputs = [progress, start, stop, go_on, self.to_next, how, self.estimated, self.choices.effort]
+        self.outputs = [
+            progress,
+            start,
+            stop,
+            go_on,
+            on_processor,
+            self.to_next,
+            how,
+            self.estimated,
+            self.choices.effort,
+        ]
         self.asked = [memory, *self.choices.inputs]
         self.told = [self.estimated, self.choices.mirror, self.choices.frames]
 
@@ -44,6 +55,8 @@ class TrainStep:
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
         resumed = go_on.click(self.go_on, memory, None, **PRIVATE)
         resumed.success(self.follow, memory, self.outputs, **FOLLOW)
+        moved = on_processor.click(self.go_on_here, memory, None, **PRIVATE)
+        moved.success(self.follow, memory, self.outputs, **FOLLOW)
         stop.click(self.ask_to_stop, memory, stop, **PRIVATE, queue=False)
         # One event for all choices: a plan for the values of now, whichever of them changed.
         changes = [component.change for component in self.choices.inputs]
@@ -65,6 +78,8 @@ class TrainStep:
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
         told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
+        if self._work.borrower is not None and wishes(values)[1] == "auto":
+            told += " " + say(language, "train.borrowed")
         return told, shown, frames(images, row, language)
 
     @speaks
@@ -82,12 +97,18 @@ class TrainStep:
         if not self._work.go_on(str(memory.get("run", ""))):
             raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
 
+    @speaks
+    def go_on_here(self, memory: Memory, request: gr.Request) -> None:
+        """Go on on the processor with a run that is lent no GPU any more."""
+        if not self._work.go_on(str(memory.get("run", "")), "cpu"):
+            raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
+
     async def follow(self, memory: Memory, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Show how the run goes on until it is over."""
         language, run = language_of(request), self._work.run(str(memory.get("run", "")))
         idle = gr.update(value=say(language, "train.start"), visible=True, variant="primary")
         if run is None:
-            yield "", idle, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
+            yield "", idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
             return
         seen: list[Event] = []
         log, last = EventLog(run.path), None
@@ -108,11 +129,12 @@ class TrainStep:
                 running = gr.update(visible=state.running, interactive=not run.stop_asked())
                 said = gr.update(visible=not state.running and not state.finished)
                 go_on, usable = gr.update(visible=state.resumable), gr.update(visible=state.usable)
-                yield state.html, again, running, go_on, usable, said, said, gr.update(visible=not state.running)
+                here, effort = gr.update(visible=state.refused), gr.update(visible=not state.running)
+                yield state.html, again, running, go_on, here, usable, said, said, effort
             if not state.running:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
+        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
 
     def ask_to_stop(self, memory: Memory) -> Any:
         """Ask the worker to finish with what it has."""

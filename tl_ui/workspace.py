@@ -29,6 +29,7 @@ from tl_core.exports.record import Export, Kind
 from tl_core.hub.checks import PushCheck, PushWish, check
 from tl_core.hub.push import Pushed, push
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.jobs.slices import SLICED
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
 from tl_core.settings import Settings
@@ -38,6 +39,7 @@ from tl_ui.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     from tl_core.bundle.predictor import Prediction, Predictor
+    from tl_ui.zerogpu import Borrower
 
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
@@ -58,8 +60,8 @@ class Report:
 class Workspace:
     """All that one web process keeps: settings, and the predictors used last."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, borrower: "Borrower | None" = None) -> None:
+        self.settings, self.borrower = settings, borrower
         self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
         self._lock = threading.Lock()
         self.sets = Sets(settings)
@@ -78,8 +80,11 @@ class Workspace:
             return None
         key = new_key()
         made, _ = self.plan(ready(images, self.settings), wishes)
-        request = Request(str(images.folder), made, device, self.sets.edits(set_key))
-        RunFolder.create(self.settings, key, request)
+        borrowed = self.borrower if device == "auto" else None
+        request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
+        run = RunFolder.create(self.settings, key, request)
+        if borrowed:
+            borrowed.start(run)
         return key
 
     def images_of(self, key: str) -> ImageSet | None:
@@ -91,12 +96,14 @@ class Workspace:
                 return load(Path(request.set_folder), request.edits)
         return None
 
-    def go_on(self, key: str) -> bool:
-        """Queue a run that was stopped again; False when it is gone."""
+    def go_on(self, key: str, device: str | None = None) -> bool:
+        """Queue a run that was stopped again, on another device where one is given; False when it is gone."""
         run = self.run(key)
         if run is None:
             return False
-        run.queue_again()
+        run.queue_again(device)
+        if self.borrower is not None and run.request().device == SLICED and not run.claimed():
+            self.borrower.start(run)
         return True
 
     def example_picture(self, images: ImageSet) -> RGB | None:

@@ -23,6 +23,7 @@ from tl_core.data.imageset import RGB
 from tl_core.errors import DamagedBundleError, NotABundleError, refuse_foreign
 from tl_core.exports.record import Agreement
 from tl_core.exports.script import SOURCES
+from tl_core.hub.access import check_name
 from tl_core.hub_errors import NothingRunsItError
 from tl_core.models.catalogue import CATALOGUE
 from tl_core.models.heads import describe
@@ -54,9 +55,11 @@ def stage(bundle: Path, into: Path, wish: PublicationWish) -> list[str]:
     """Copy what is to be pushed of the model in `bundle` into the folder `into`, which is there when it is complete;
     gives the files' paths in it, with "/" between folders.
 
-    Raises BundleError for a bundle that cannot be used, NothingRunsItError for a model that timm cannot express when
-    there is no ONNX file of it.
+    Raises RepoNameError for a name that cannot be, BundleError for a bundle that cannot be used, NothingRunsItError for
+    a model that timm cannot express when there is no ONNX file of it.
     """
+    if wish.repo_id:
+        check_name(wish.repo_id)
     refuse_foreign(into, MANIFEST)
     predictor = Predictor(bundle)
     facts = CardFacts(predictor.info, describe(predictor.model.head)["kind"], _versions(bundle))

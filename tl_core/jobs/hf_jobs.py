@@ -37,19 +37,16 @@ from tl_core.errors import (
     EmptyUploadError,
     HubError,
     HubRefusedError,
-    JobLostError,
-    JobsRefusedError,
     NotAnArchiveError,
     NothingTrainedError,
     OptionError,
-    PublicRepoError,
     RemoteTrainingError,
     TokenRefusedError,
-    UnknownFlavorError,
     refuse_foreign,
 )
 from tl_core.events import Event, Failed, Finished, Notice, from_line
 from tl_core.hub.access import Account, plain_failures, well_formed
+from tl_core.hub_errors import JobLostError, JobsRefusedError, PublicRepoError, UnknownFlavorError
 from tl_core.jobs.remote import BUNDLE, CODE, DATA, REPORT, RESULT, RESULT_FILES, pack_code, pack_folder, requirements
 from tl_core.settings import Settings
 

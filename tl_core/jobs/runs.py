@@ -16,7 +16,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tl_core.data.edits import Edit, from_record, to_record
@@ -100,11 +100,16 @@ class RunFolder:
         path = folder_of(settings.runs_dir, key)
         assert path is not None, "keys come from new_key"
         path.mkdir(parents=True)
-        temporary = path / f"{REQUEST}.tmp"
+        run = cls(path)
+        run.ask_for(request)
+        return run
+
+    def ask_for(self, request: Request) -> None:
+        """Write what the run is to do, complete or not at all."""
+        temporary = self.path / f"{REQUEST}.tmp"
         record = asdict(request) | {"edits": to_record(request.edits)}
         temporary.write_text(json.dumps(record), encoding="utf-8")
-        temporary.replace(path / REQUEST)
-        return cls(path)
+        temporary.replace(self.path / REQUEST)
 
     def request(self) -> Request:
         record = json.loads((self.path / REQUEST).read_text(encoding="utf-8"))
@@ -125,6 +130,7 @@ class RunFolder:
     def release(self) -> None:
         """Let go of a claimed run."""
         if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
             os.close(self._lock)
             self._lock = None
 
@@ -138,10 +144,13 @@ class RunFolder:
     def stop_asked(self) -> bool:
         return (self.path / STOP).exists()
 
-    def queue_again(self) -> None:
-        """Let a run that was stopped go on from where it was left; nothing happens to one that is under way."""
+    def queue_again(self, device: str | None = None) -> None:
+        """Let a run that was stopped go on from where it was left, on another device where one is given; nothing
+        happens to one that is under way."""
         if not self.over() or not self.claim():
             return
+        if device is not None:
+            self.ask_for(replace(self.request(), device=device))
         EventLog(self.path).append(Paused("tuning"))
         for name in (STOP, ATTEMPTS, CLAIMED):
             (self.path / name).unlink(missing_ok=True)

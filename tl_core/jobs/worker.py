@@ -17,6 +17,7 @@ from tl_core.data.understand import load, ready
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Event, Failed, Progress
 from tl_core.jobs.runs import ATTEMPTS, READY, TROUBLE, EventLog, RunFolder, abandoned, queued
+from tl_core.jobs.slices import SLICED
 from tl_core.settings import Settings
 
 MAX_ATTEMPTS = 3
@@ -34,10 +35,12 @@ def main() -> None:
     (settings.data_dir / READY).write_text(str(os.getpid()))
     (settings.data_dir / TROUBLE).unlink(missing_ok=True)
     for run in abandoned(settings):
-        take(run, settings)
+        if run.request().device != SLICED:
+            take(run, settings)
     probe(settings)
     while os.getppid() == parent:
-        if not any(take(run, settings) for run in queued(settings)[:1]):
+        mine = [run for run in queued(settings) if run.request().device != SLICED]
+        if not any(take(run, settings) for run in mine[:1]):
             time.sleep(_POLL_SECONDS)
 
 
@@ -62,7 +65,7 @@ def work(run: RunFolder, settings: Settings) -> None:
         if attempt > MAX_ATTEMPTS:
             raise TrainingCrashedError(times=MAX_ATTEMPTS)
         written = 0.0
-        for event in _events(run, settings):
+        for event in trained(run, settings, device=run.request().device):
             now = time.monotonic()
             if isinstance(event, Progress) and event.done < event.total and now - written < _EVENT_SECONDS:
                 continue
@@ -78,8 +81,8 @@ def work(run: RunFolder, settings: Settings) -> None:
     log.info("run %s over after %.1f s", run.path.name, time.monotonic() - started)
 
 
-def _events(run: RunFolder, settings: Settings) -> Iterator[Event]:
-    """A closer look at the set, unless it was taken; then the training. Raises TLError."""
+def trained(run: RunFolder, settings: Settings, *, device: str, seconds: float | None = None) -> Iterator[Event]:
+    """A closer look at the set, unless it was taken; then the training, for `seconds` where given. Raises TLError."""
     from tl_core.review import review
     from tl_core.training.run import train
 
@@ -90,7 +93,8 @@ def _events(run: RunFolder, settings: Settings) -> Iterator[Event]:
         images = ready(load(folder, request.edits), settings)
     except FileNotFoundError as error:  # its owner deleted it while the run was waiting
         raise NothingTrainedError from error
-    yield from train(images, run.path, plan=request.plan, settings=settings, device=request.device, should_stop=stop)
+    plan = request.plan
+    yield from train(images, run.path, plan=plan, settings=settings, device=device, should_stop=stop, seconds=seconds)
 
 
 def _count_attempt(run: RunFolder) -> int:

@@ -1,0 +1,69 @@
+"""Runs app.py on the real `spaces` code path without a GPU: `python -m tests.zerogpu_stand_in CONTROL app.py …`.
+
+The device API of a ZeroGPU Space listens on loopback. Of `spaces` only the two places that touch CUDA are replaced, so
+slices really train, on the processor, in the process that `spaces` forks. CONTROL is a folder: every request is a line
+of its `log`, and while it has a file `refuse` no GPU is lent.
+"""
+
+import json
+import os
+import runpy
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+CONTROL = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
+_LOCK = threading.Lock()
+
+
+class DeviceAPI(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        asked = urlsplit(self.path)
+        with _LOCK, (CONTROL / "log").open("a") as log:
+            log.write(json.dumps([asked.path, {k: v[0] for k, v in parse_qs(asked.query).items()}]) + "\n")
+        if asked.path == "/schedule" and (CONTROL / "refuse").exists():
+            return self.answer(429, {"left": 3, "wait": "PT2H"})
+        if asked.path == "/schedule":
+            lent = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-none", "allowToken": os.urandom(4).hex()}
+            return self.answer(200, lent)
+        return self.answer(200, {})
+
+    def answer(self, status: int, content: Any) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def main() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), DeviceAPI)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    cgroup = CONTROL / "cgroup"
+    cgroup.write_text("0::/none\n13:devices:/none\n")
+    os.environ |= {
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}",
+        "ZEROGPU_PROC_SELF_CGROUP_PATH": str(cgroup),
+    }
+    import spaces.zero.torch as cuda
+
+    cuda.init = lambda uuid: None
+    cuda.move = lambda callback=None: None
+    cuda.size = lambda: 0
+    sys.argv = sys.argv[2:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A run in slices of borrowed GPU time, as ZeroGPU Spaces lend it: each goes on where the one before was left.
+
+Between slices a run is a folder and nothing else, so a refusal, a stop or a killed process costs what the slice had
+done since its last checkpoint.
+"""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from tl_core.data.closer_look import CloserLook
+from tl_core.errors import BorrowedTimeError, GpuInterruptedError, TLError, TrainingCrashedError
+from tl_core.events import Failed, Paused
+from tl_core.jobs.runs import EventLog, RunFolder, abandoned
+from tl_core.settings import Settings, scrubbed_environment
+
+SLICED = "zerogpu"  # the device of a request that the ordinary worker leaves alone
+_LOADING = 0.2  # of a slice goes into starting and saving
+_MAX_LOST = 3  # slices that die one after the other, until the run is given up
+# What makes the library of ZeroGPU take part in a process.
+_BORROWING = "SPACES_ZERO_GPU"
+log = logging.getLogger("transfer_lab.slices")
+
+Slice = Callable[[str, int], Literal["paused", "over"]]
+
+
+def train_slice(path: str, seconds: float, settings: Settings) -> Literal["paused", "over"]:
+    """Train the run in the folder `path` for a part of `seconds`, every event into its log; whether there is more to
+    do. What goes wrong with the run is its last event."""
+    from tl_core.jobs.worker import trained
+
+    run = RunFolder(Path(path))
+    events, last = EventLog(run.path), None
+    try:
+        for event in trained(run, settings, device="auto", seconds=seconds * (1 - _LOADING)):
+            last = event
+            if not isinstance(event, Paused):  # for the person it just goes on
+                events.append(event)
+    except TLError as error:
+        events.append(Failed.of(error))
+        return "over"
+    return "paused" if isinstance(last, Paused) else "over"
+
+
+def drive(run: RunFolder, run_slice: Slice, settings: Settings) -> None:
+    """Run slices until the run is over or time is refused, which is then its last event. `run_slice` may raise
+    BorrowedTimeError, and GpuInterruptedError for a slice that died."""
+    if not run.claim():
+        return
+    events, lost = EventLog(run.path), 0
+    try:
+        _look_closer(run)
+        while True:
+            try:
+                if run_slice(str(run.path), settings.gpu_slice_seconds) == "over":
+                    return
+                lost = 0
+            except GpuInterruptedError as error:
+                lost += 1
+                if lost == _MAX_LOST:
+                    raise TrainingCrashedError(times=_MAX_LOST) from error
+    except (BorrowedTimeError, TrainingCrashedError) as error:
+        events.append(Failed.of(error))
+    except Exception:
+        log.exception("run %s failed", run.path.name)
+        events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+    finally:
+        run.release()
+
+
+def release_orphans(settings: Settings) -> None:
+    """Sliced runs that a process which is gone was driving: they can be gone on with by their owner."""
+    for run in abandoned(settings):
+        if run.request().device == SLICED:
+            EventLog(run.path).append(Failed.of(GpuInterruptedError()))
+
+
+def _look_closer(run: RunFolder) -> None:
+    """Take the closer look on the processor, if it was not: it needs no GPU, so it must cost none."""
+    folder = Path(run.request().set_folder)
+    if CloserLook.load(folder) is None:
+        environment = {name: value for name, value in scrubbed_environment().items() if name != _BORROWING}
+        subprocess.run([sys.executable, "-m", "tl_core.review", str(folder)], env=environment, check=False)
