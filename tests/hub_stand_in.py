@@ -166,6 +166,10 @@ class Handler(BaseHTTPRequestHandler):
                 for file in json.loads(body)["files"]
             ]
             return self.answer(200, {"files": files})
+        if rest in ("/volumes", "/variables", "/hardware", "/secrets"):
+            repo.made.setdefault(rest[1:], []).append(json.loads(body))
+            about = {"stage": "BUILDING", "hardware": {"current": None, "requested": None}}
+            return self.answer(200, {} if rest == "/variables" else about)
         if rest.startswith("/auth-check"):
             return self.answer(200 if token in (GOOD, FINE, SIGNED_IN) else 403, {})
         if rest.startswith("/commit/"):

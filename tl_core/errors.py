@@ -17,8 +17,8 @@
                          RepoExistsError, HubUnreachableError, HubRefusedError, and in hub_errors.py:
                          ReadOnlyTokenError, SignInExpiredError, LicenceConflictError, RepoChangedError, HubBusyError,
                          ModelNotFoundError, NotOurModelError, NothingRunsItError, SpaceRefusedError,
-                         PrivateModelError, UnknownFlavorError, JobsRefusedError, PublicRepoError, JobLostError, and in
-                         dataset_errors.py:
+                         PrivateModelError, NotACheckoutError, UnknownFlavorError, JobsRefusedError,
+                         PublicRepoError, JobLostError, and in dataset_errors.py:
                          DatasetNameError, DatasetNotFoundError, DatasetGatedError, DatasetConfigError,
                          NoPictureColumnError, DatasetReaderError, DatasetDamagedError, DatasetUnreachableError,
                          DatasetRefusedError, DatasetInterruptedError

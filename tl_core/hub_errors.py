@@ -77,6 +77,14 @@ class NothingRunsItError(HubError):
     )
 
 
+class NotACheckoutError(HubError):
+    code = "not_a_checkout"
+    sentence = (
+        "This is not a checkout of Transfer Lab with git, so it is not known which files to send. "
+        "Clone the repository, then run this there."
+    )
+
+
 class UnknownFlavorError(HubError):
     code = "unknown_flavor"
     sentence = (

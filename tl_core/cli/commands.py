@@ -1,4 +1,4 @@
-"""The command line: `python -m tl_core inspect | train | predict | export | doctor`.
+"""The command line: `python -m tl_core inspect | train | predict | export | push | deploy-space | doctor`.
 
 Results go to stdout, progress to stderr. A user's mistake is one sentence and exit status 2; Ctrl-C keeps the best
 so far. Heavy imports happen inside the commands, so that `--help` and a wrong path answer at once.
@@ -14,6 +14,7 @@ from typing import Any
 
 from tl_core import wording
 from tl_core.cli import export as export_command
+from tl_core.cli import hub as hub_commands
 from tl_core.cli import train as train_command
 from tl_core.cli.reading import add_way, describe, oddities, prepared, summary
 from tl_core.cli.terminal import print_json
@@ -71,9 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     export_command.add_options(export)
     export.set_defaults(run=export_command.run)
 
+    push = commands.add_parser("push", help="put a bundle on the Hugging Face Hub")
+    hub_commands.add_push(push)
+    deploy = commands.add_parser("deploy-space", help="put this app on a Hugging Face Space")
+    hub_commands.add_deploy(deploy)
+
     doctor = commands.add_parser("doctor", help="say what this machine has and how fast it is")
     doctor.set_defaults(run=_doctor)
-    for command in (inspect, train, predict, export, doctor):
+    for command in (inspect, train, predict, export, push, deploy, doctor):
         command.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
     return parser
 

@@ -1,0 +1,153 @@
+"""Spaces: this app on the Hub for others, and a small page for one model.
+
+Free accounts may have ZeroGPU Spaces only, so that is what is asked for unless something else is wished for. Calls and
+words for hardware: https://huggingface.co/docs/huggingface_hub/guides/manage-spaces.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.events import Progress
+from tl_core.exports.script import SOURCES
+from tl_core.hub.access import Account, check_name, plain_failures, status_of, well_formed
+from tl_core.hub_errors import ModelNotFoundError, NotACheckoutError, PrivateModelError, SpaceRefusedError
+
+ZERO = "zero-a10g"
+DEMO = Path(__file__).parent / "demo_space"
+ROOT = Path(__file__).parents[2]
+# What a Space has no use for: it is there for people who read the code.
+_LEFT_OUT = ("docs/screenshots/", "bench/", ".ci/", "tests/")
+_REFUSED = (402, 403)
+_STORAGE = "/data"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Where the Space is: its id and its page."""
+
+    repo_id: str
+    url: str
+
+
+def deploy(
+    repo: str,
+    *,
+    token: str,
+    hardware: str = ZERO,
+    storage: str = "",
+    private: bool = False,
+    root: Path = ROOT,
+    endpoint: str | None = None,
+) -> Iterator[Progress | Deployed]:
+    """Create or update the Space `repo` with the tracked files of this project in `root`; `storage` is a bucket of the
+    Hub ("user/name") to keep data in. The last one is where it is. Raises a HubError."""
+    from huggingface_hub import CommitOperationAdd, HfApi, Volume
+
+    check_name(repo)
+    token = well_formed(token)
+    names = tracked(root)
+    operations = [CommitOperationAdd(name, root / name) for name in names]
+    api = HfApi(endpoint=endpoint, token=False)
+    with plain_failures(repo, token):
+        repo_id = Account.of(api.whoami(token=token)).repo_id(repo)
+        yield Progress("uploading", 0, len(names))
+        url = _created(api, repo_id, token=token, hardware=hardware, private=private)
+        if storage:
+            volume = Volume(type="bucket", source=storage, mount_path=_STORAGE)
+            api.set_space_volumes(repo_id, [volume], token=token)
+            api.add_space_variable(repo_id, "TL_DATA_DIR", f"{_STORAGE}/transfer-lab", token=token)
+        said = "Transfer Lab"
+        api.create_commit(repo_id, operations, commit_message=said, token=token, repo_type="space")
+        yield Progress("uploading", len(names), len(names))
+    yield Deployed(repo_id, url)
+
+
+def tracked(root: Path) -> list[str]:
+    """The files of the project that belong on a Space: those git knows, so no data, no secrets and nothing built."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
+    if listed.returncode:
+        raise NotACheckoutError
+    names = [name for name in listed.stdout.decode().split("\0") if name]
+    kept = [name for name in names if not name.startswith(_LEFT_OUT) and not (root / name).is_symlink()]
+    return [name for name in kept if (root / name).is_file()]
+
+
+def add_demo(model: str, *, token: str, hardware: str = ZERO, endpoint: str | None = None) -> str:
+    """Make a Space beside the model ("user/name") of this token's owner that shows it to anyone; gives its address.
+
+    Raises PrivateModelError for a model that the Space could not read, and other HubErrors.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    check_name(model)
+    token = well_formed(token)
+    api = HfApi(endpoint=endpoint, token=False)
+    with plain_failures(model, token):
+        model_id = Account.of(api.whoami(token=token)).repo_id(model)
+        try:
+            found = api.model_info(model_id, token=token, timeout=10)
+        except RepositoryNotFoundError:
+            raise ModelNotFoundError(repo=model_id) from None
+        if found.private:
+            raise PrivateModelError(repo=model_id)
+        space = f"{model_id}-demo"
+        url = _created(api, space, token=token, hardware=hardware, private=False)
+        operations = [CommitOperationAdd(name, data) for name, data in demo_files(model_id).items()]
+        said = f"Demo of {model_id}"
+        api.create_commit(space, operations, commit_message=said, token=token, repo_type="space")
+    return url
+
+
+def demo_files(model_id: str) -> dict[str, bytes]:
+    """The files of a model's demo Space by name."""
+    from huggingface_hub import SpaceCardData
+
+    name = model_id.rpartition("/")[2]
+    data = SpaceCardData(
+        title=name,
+        sdk="gradio",
+        sdk_version=gradio_version(),
+        python_version="3.12",
+        app_file="app.py",
+        models=[model_id],
+        tags=["image-classification", "transfer-lab"],
+    )
+    app = (DEMO / "app.py").read_text(encoding="utf-8").replace("OWNER/MODEL", model_id)
+    return {
+        "README.md": f"---\n{data.to_yaml()}\n---\n\nA demo of [{model_id}](https://huggingface.co/{model_id}).\n".encode(),
+        "app.py": app.encode(),
+        "predict.py": (SOURCES / "predict.py").read_bytes(),
+        "requirements.txt": (DEMO / "requirements.txt").read_bytes(),
+    }
+
+
+def gradio_version() -> str:
+    """The version of Gradio that this project runs on."""
+    from importlib.metadata import version
+
+    return version("gradio")
+
+
+def _created(api: object, repo_id: str, *, token: str, hardware: str, private: bool) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    assert isinstance(api, HfApi)
+    try:
+        made = api.create_repo(
+            repo_id,
+            token=token,
+            private=private,
+            repo_type="space",
+            space_sdk="gradio",
+            space_hardware=hardware,  # type: ignore[arg-type]  # checked by the Hub
+            exist_ok=True,
+        )
+    except HfHubHTTPError as error:
+        if (status := status_of(error)) in _REFUSED:
+            raise SpaceRefusedError(repo=repo_id, hardware=hardware, status=status) from None
+        raise
+    return str(made)
