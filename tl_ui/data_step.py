@@ -13,6 +13,7 @@ from tl_ui import figures, panel, understood
 from tl_ui.changes import State, View, asked, opened
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
 from tl_ui.intake_tabs import IntakeTabs
+from tl_ui.open_step import OpenStep
 from tl_ui.parts import forms
 from tl_ui.words import error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
@@ -33,6 +34,7 @@ class DataStep:
         gr.Markdown(t("data.no_zip"))
         with gr.Row():
             examples = {name: gr.Button(t(f"data.example.{name}"), elem_id=f"example-{name}") for name in EXAMPLE_NAMES}
+        self.opening = OpenStep(work, t, memory)
         status = gr.HTML(elem_id="reading")
         cancel = gr.Button(t("data.cancel"), visible=False, elem_id="cancel-reading")
         shown = forms.form("understood", visible=False)

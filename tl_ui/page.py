@@ -17,7 +17,8 @@ from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
 
-EMPTY: Memory = {"set": "", "run": "", "collected": "", "step": 1}
+# "base" is the run of a model that training may go on from.
+EMPTY: Memory = {"set": "", "run": "", "collected": "", "base": "", "step": 1}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
 
@@ -103,6 +104,11 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             step = _furthest(work, memory)
             return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
 
+        opened = data.opening.opened
+        shown = opened.success(_go_to(4), memory, [memory, steps], **PRIVATE)
+        shown.then(None, None, None, js=_TO_THE_STEP)
+        for arrive in (on_train, on_results, on_use):
+            arrive(shown)
         found = page.load(restore, memory, [memory, steps], **PRIVATE)
         found.then(data.tabs.show_collected, memory, data.tabs.builder, **PRIVATE)
         for arrive in (on_data, on_train, on_results, on_use):

@@ -47,7 +47,9 @@ class ResultsStep:
         scores, images = report.evaluation, self._work.images_of(str(memory.get("run", "")))
         pictures = _mistakes(scores, images, language) if images is not None else []
         note = figures.message("good", say(language, "results.no_mistakes"))
-        if scores.mistakes:
+        if scores.mistakes and images is None:
+            note = figures.message("info", say(language, "results.no_pictures"))
+        elif scores.mistakes:
             note = figures.heading(say(language, "results.mistakes"))
         gallery = gr.update(value=pictures, visible=bool(pictures))
         return panel.headline(scores, language), note, gallery, panel.details(scores, language)

@@ -10,6 +10,7 @@ from tl_core.bundle.markdown import markdown_text
 from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
+from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
@@ -17,6 +18,7 @@ from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 
 _POLL_SECONDS = 0.3
+_NAMED = 8  # classes in a sentence
 _HIDE, _SHOW = gr.update(visible=False), gr.update(visible=True)
 
 
@@ -27,6 +29,13 @@ class TrainStep:
         self._work = work
         how = gr.Markdown(t("train.how"))
         self.choices = Choices(t)
+        going_on = gr.Checkbox(
+            label=t("train.start_from"),
+            info=t("train.start_from_info"),
+            value=True,
+            visible=False,
+            elem_id="going-on",
+        )
         self.estimated = gr.Markdown(elem_id="estimate")
         start = gr.Button(t("train.start"), variant="primary", elem_id="start")
         progress = gr.HTML(elem_id="progress")
@@ -48,8 +57,8 @@ class TrainStep:
             self.estimated,
             self.choices.effort,
         ]
-        self.asked = [memory, *self.choices.inputs]
-        self.told = [self.estimated, self.choices.mirror, self.choices.frames]
+        self.asked = [memory, going_on, *self.choices.inputs]
+        self.told = [self.estimated, self.choices.mirror, self.choices.frames, going_on]
 
         begun = start.click(self.begin, self.asked, memory, **PRIVATE)
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
@@ -59,18 +68,20 @@ class TrainStep:
         moved.success(self.follow, memory, self.outputs, **FOLLOW)
         stop.click(self.ask_to_stop, memory, stop, **PRIVATE, queue=False)
         # One event for all choices: a plan for the values of now, whichever of them changed.
-        changes = [component.change for component in self.choices.inputs]
+        changes = [component.change for component in (going_on, *self.choices.inputs)]
         gr.on(changes, self.estimate, self.asked, self.told, **PRIVATE, trigger_mode="always_last")
 
-    def estimate(self, request: gr.Request, memory: Memory, *values: Any) -> tuple[str, str, str]:
+    def estimate(self, request: gr.Request, memory: Memory, going_on: bool, *values: Any) -> tuple[str, str, str, Any]:
         """What Start would do now, why so, and what it would cost; and what mirroring and framing do to pictures."""
         language, images = language_of(request), self._work.sets.images(str(memory.get("set", "")))
         if images is None:
-            return "", "", ""
+            return "", "", "", gr.update(visible=False)
+        base = str(memory.get("base", ""))
+        offered = gr.update(visible=self._work.report(base) is not None)
         try:
-            plan, row = self._work.plan(images, wishes(values)[0])
+            plan, row = self._work.plan(images, self._wishes(memory, going_on, values)[0])
         except TLError as error:
-            return error_sentence(language, error), "", ""
+            return error_sentence(language, error), "", "", offered
         seconds = duration(language, plan.seconds or 0)
         why = " ".join(say(language, f"reason.{reason.code}", **reason.values) for reason in plan.reasons)
         shown = mirror(
@@ -80,12 +91,21 @@ class TrainStep:
         told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
         if self._work.borrower is not None and wishes(values)[1] == "auto":
             told += " " + say(language, "train.borrowed")
-        return told, shown, frames(images, row, language)
+        if plan.wishes.start_from and (lost := self._work.forgotten(base, images)):
+            names = ", ".join(markdown_text(name) for name in lost[:_NAMED])
+            told += "\n\n**" + say(language, "train.forgets", count=len(lost), classes=names) + "**"
+        return told, shown, frames(images, row, language), offered
+
+    def _wishes(self, memory: Memory, going_on: bool, values: tuple[Any, ...]) -> tuple[Wishes, str]:
+        """What is asked for, going on from the model that the memory names where that is wanted."""
+        made, device = wishes(values)
+        base = str(memory.get("base", "")) if going_on is True else ""
+        return self._work.going_on_from(base, made), device
 
     @speaks
-    def begin(self, request: gr.Request, memory: Memory, *values: Any) -> Memory:
+    def begin(self, request: gr.Request, memory: Memory, going_on: bool, *values: Any) -> Memory:
         """Queue a run."""
-        key = self._work.start(str(memory.get("set", "")), *wishes(values))
+        key = self._work.start(str(memory.get("set", "")), *self._wishes(memory, going_on, values))
         if key is None:
             raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
         self._work.warm_up()

@@ -12,11 +12,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_core.bundle.files import to_zip
+from tl_core.bundle.opening import open_bundle
 from tl_core.data.imageset import RGB, ImageSet
 from tl_core.data.intake import decode_files
 from tl_core.data.pixels import PixelStore
@@ -27,6 +28,7 @@ from tl_core.events import Event, Progress
 from tl_core.exports.process import export
 from tl_core.exports.record import Export, Kind
 from tl_core.hub.checks import PushCheck, PushWish, check
+from tl_core.hub.fetch import fetch
 from tl_core.hub.push import Pushed, push
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.jobs.slices import SLICED
@@ -79,6 +81,10 @@ class Workspace:
         if images is None:
             return None
         key = new_key()
+        if wishes.start_from:  # a copy, so that the run does not hang on another one's folder
+            kept = self._folder(self.settings.runs_dir, key) / "start"
+            shutil.copytree(wishes.start_from, kept)
+            wishes = replace(wishes, start_from=str(kept))
         made, _ = self.plan(ready(images, self.settings), wishes)
         borrowed = self.borrower if device == "auto" else None
         request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
@@ -86,6 +92,39 @@ class Workspace:
         if borrowed:
             borrowed.start(run)
         return key
+
+    def open_model(self, file: Path | None, repo: str, *, token: str = "") -> "Iterator[Progress | str]":
+        """Make the model in the zip `file`, or else the model `repo` of the Hub, a finished run; the last one is the
+        run's key. Raises BundleError and HubError."""
+        key = new_key()
+        folder = self._folder(self.settings.runs_dir, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if file is None:
+            source = folder.with_name(f"{folder.name}.fetched")
+            yield from fetch(repo, source, token=token)
+        else:
+            source = file
+        yield Progress("reading", 0, 1)
+        try:
+            open_bundle(source, folder)
+        finally:
+            if file is None:
+                shutil.rmtree(source, ignore_errors=True)
+        yield key
+
+    def forgotten(self, base: str, images: ImageSet) -> list[str]:
+        """The classes of the model behind the key `base` of which `images` has no pictures, so that one which goes on
+        from it will not know them."""
+        report = self.report(base)
+        known = () if report is None else report.evaluation.class_names
+        return [name for name in known if name not in images.class_names]
+
+    def going_on_from(self, base: str, wishes: Wishes) -> Wishes:
+        """`wishes` with the model behind the key `base` to start from; as they are when it is gone."""
+        report = self.report(base)
+        if report is None:
+            return wishes
+        return replace(wishes, start_from=str(report.bundle), backbone=report.backbone)
 
     def images_of(self, key: str) -> ImageSet | None:
         """The pictures that the run behind `key` was made from, as they were understood then."""

@@ -9,10 +9,10 @@ README.md           the model card
 """
 
 import lzma
-import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 from tl_core.errors import NotABundleError
 
@@ -21,6 +21,9 @@ HEAD, UNKNOWN = "head.safetensors", "unknown.safetensors"
 FILES = (MANIFEST, CONFIG, WEIGHTS, CARD)
 OPTIONAL = (HEAD, UNKNOWN)
 MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
+# Formats of models that can run code when they are opened, or that other programs may open so.
+CODE = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".pt2", ".joblib", ".npy", ".npz", ".onnx", ".ckpt", ".h5", ".py")
+_MOST_ENTRIES = 100
 
 
 def present(folder: Path) -> list[str]:
@@ -39,23 +42,46 @@ def to_zip(folder: Path, target: Path) -> Path:
 
 
 def from_zip(source: Path, into: Path) -> Path:
-    """Unpack a downloaded bundle's known files into the folder `into`. Raises NotABundleError."""
+    """Unpack a downloaded bundle's known files into the folder `into`. What a zip says of itself is not believed:
+    bytes are counted as they come. Raises NotABundleError."""
+    name = source.name
     if not source.is_file():
-        raise NotABundleError(name=source.name, reason="there is no such file or folder")
+        raise NotABundleError(name=name, reason="there is no such file or folder")
     into.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(source) as archive:
-            entries = {entry.filename.rsplit("/", 1)[-1]: entry for entry in archive.infolist()}
-            for name in (*FILES, *OPTIONAL):
-                if name not in entries and name in OPTIONAL:
-                    continue
-                if name not in entries:
-                    raise NotABundleError(name=source.name, reason=f"{name} is missing")
-                limit = MAX_WEIGHTS if name in (WEIGHTS, *OPTIONAL) else MAX_JSON
-                if entries[name].file_size > limit:
-                    raise NotABundleError(name=source.name, reason=f"{name} is too large")
-                with archive.open(entries[name]) as packed, (into / name).open("wb") as out:
-                    shutil.copyfileobj(packed, out, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError) as error:
-        raise NotABundleError(name=source.name, reason="it is not a complete zip") from error
+            entries = _entries(archive, name)
+            for file in (*FILES, *OPTIONAL):
+                if file not in entries and file not in OPTIONAL:
+                    raise NotABundleError(name=name, reason=f"{file} is missing")
+                if file in entries:
+                    with archive.open(entries[file]) as packed, (into / file).open("wb") as out:
+                        _copy(packed, out, MAX_WEIGHTS if file in (WEIGHTS, *OPTIONAL) else MAX_JSON, name, file)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, ValueError) as error:
+        raise NotABundleError(name=name, reason="it is not a complete zip") from error
     return into
+
+
+def _entries(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    """The files of a zip by their last name, each once. Raises NotABundleError for what no download of ours holds."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    if len(archive.infolist()) > _MOST_ENTRIES:
+        raise NotABundleError(name=name, reason="it holds more files than any model made here")
+    for entry in archive.infolist():
+        last = entry.filename.rsplit("/", 1)[-1]
+        if last.lower().endswith(CODE):
+            kind = "." + last.rsplit(".", 1)[-1].lower()
+            raise NotABundleError(name=name, reason=f"it holds a {kind} file, which may run code; none made here does")
+        if last in found and last in (*FILES, *OPTIONAL):
+            raise NotABundleError(name=name, reason=f"{last} is in it twice")
+        found[last] = entry
+    return found
+
+
+def _copy(packed: IO[bytes], out: IO[bytes], limit: int, name: str, file: str) -> None:
+    done = 0
+    while chunk := packed.read(1 << 20):
+        done += len(chunk)
+        if done > limit:
+            raise NotABundleError(name=name, reason=f"{file} is too large")
+        out.write(chunk)

@@ -17,7 +17,7 @@ from tl_core.cli import export as export_command
 from tl_core.cli import hub as hub_commands
 from tl_core.cli import train as train_command
 from tl_core.cli.reading import add_way, describe, oddities, prepared, summary
-from tl_core.cli.terminal import print_json
+from tl_core.cli.terminal import print_json, show
 from tl_core.errors import OptionError, TLError
 from tl_core.settings import Settings
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=train_command.run)
 
     predict = commands.add_parser("predict", help="classify pictures with a bundle")
-    predict.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder or zip")
+    predict.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder or zip, or hf://user/name")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="write a table that spreadsheets can open")
     predict.set_defaults(run=_predict)
@@ -93,16 +93,25 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from huggingface_hub import get_token
+
     from tl_core.bundle.files import from_zip
     from tl_core.bundle.predictor import Prediction, Predictor
     from tl_core.bundle.table import predictions_csv
     from tl_core.data.intake import decode_files
+    from tl_core.hub.fetch import fetch, name_of
+    from tl_core.hub_data.fetch import from_hub
 
     for file in args.images:
         if not file.is_file():
             raise OptionError(option="IMAGE", found=f"no file “{file}”", needed="the path of a picture is needed")
     with tempfile.TemporaryDirectory(prefix="tl-predict-") as scratch:
-        folder = args.bundle if args.bundle.is_dir() else from_zip(args.bundle, Path(scratch, args.bundle.stem))
+        folder = args.bundle
+        if from_hub(folder):
+            folder = Path(scratch, "fetched")
+            show(fetch(name_of(str(args.bundle).replace("hf:/", "hf://", 1)), folder, token=get_token() or ""))
+        elif not folder.is_dir():
+            folder = from_zip(folder, Path(scratch, folder.stem))
         predictor = Predictor(folder)
     decoded = decode_files(args.images, Settings.from_environment())
     names = predictor.info.class_names

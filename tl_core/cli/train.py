@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import fields
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_core import wording
-from tl_core.bundle.files import MANIFEST
+from tl_core.bundle.files import MANIFEST, from_zip
 from tl_core.cli.reading import add_way, describe, prepared, summary, to_train_on
 from tl_core.cli.terminal import print_json, show, stop_flag
 from tl_core.data.edits import Edit, from_record, to_record
@@ -25,7 +26,7 @@ from tl_core.training.plan import Effort, Facts, Machine, Plan, Wishes, make_pla
 
 # What belongs to this machine, not to the command that a rented one is sent.
 _LOCAL_OPTIONS = ("data", "out", "resume", "on", "flavor", "job_timeout", "json", "events", "run", "device")
-_PLAN, _SET, _EDITS = "plan.json", "set", "edits.json"
+_PLAN, _SET, _EDITS, _START = "plan.json", "set", "edits.json", "start"
 _DEFAULTS = {field.name: field.default for field in fields(Wishes)} | {"effort": None}
 _PLANNED = tuple(_DEFAULTS)
 _AS_BEGUN = "a run goes on here and as it was begun: leave this out, or begin another with --out"
@@ -42,6 +43,8 @@ def add_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--effort", choices=["quick", "balanced", "best"], help="how long to try (default: quick)")
     train.add_argument("--time-budget", type=float, metavar="S", help="seconds it may take; in place of an effort")
     train.add_argument("--backbone", default="auto", metavar="NAME", help="auto, a name `doctor` lists, or timm/...")
+    text = "a bundle's folder or zip: its weights are gone on with, in place of the backbone's own"
+    train.add_argument("--start-from", default="", metavar="BUNDLE", help=text)
     train.add_argument("--strategy", default="auto", choices=["auto", "frozen", "last", "all"], help="what learns")
     train.add_argument(
         "--head",
@@ -121,6 +124,8 @@ def _check(args: argparse.Namespace) -> None:
         if args.image_size is not None and not row.fits(args.image_size):
             step = f"a multiple of {row.size_step}" if row.size_step else "none but its own"
             raise OptionError(option="--image-size", found=args.image_size, needed=f"{row.title} takes {step}")
+    if args.start_from and args.on != "here":
+        raise OptionError(option="--start-from", found=f"together with --on {args.on}", needed="it works here only")
     if args.image_size is not None and (args.image_size % 32 or not 32 <= args.image_size <= 512):
         raise OptionError(option="--image-size", found=args.image_size, needed="a multiple of 32 up to 512 is needed")
     refuse_foreign(args.out / "bundle", MANIFEST)
@@ -161,6 +166,7 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
         if not args.events:
             describe(understood)
         images = to_train_on(understood)
+        _start_from(args)
         plan = _plan(args, images, settings)
         start_afresh(args.out)
         (args.out / _EDITS).write_text(json.dumps(to_record(understood.edits)), encoding="utf-8")
@@ -177,6 +183,22 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
 def _edits(out: Path) -> tuple[Edit, ...]:
     """What was chosen about the set of the run in `out`."""
     return from_record(json.loads((out / _EDITS).read_text(encoding="utf-8")))
+
+
+def _start_from(args: argparse.Namespace) -> None:
+    """Copy the bundle that is gone on with into the run, so that it is there whenever the run is."""
+    if not args.start_from:
+        return
+    from tl_core.bundle.bundle import load as load_bundle
+
+    given, kept = Path(args.start_from), args.out / _START
+    if given.resolve() != kept.resolve():
+        shutil.rmtree(kept, ignore_errors=True)
+        if given.is_dir():
+            shutil.copytree(given, kept)
+        else:
+            from_zip(given, kept)
+    args.start_from, args.backbone = str(kept.resolve()), load_bundle(kept)[1].backbone.id
 
 
 def _plan(args: argparse.Namespace, images: ImageSet, settings: Settings) -> Any:

@@ -59,19 +59,20 @@ def measure(features: Tensor, groups: Sequence[int], labels: Sequence[int], *, s
     if len(set(groups)) < _LEAST:
         return None
     fold_of = torch.from_numpy(folds(groups, labels, _FOLDS, seed=seed))
+    # As many in every fold as in the end, or the scores of the folds would be higher than the final ones.
+    count = max(1, min(_DIRECTIONS, int(len(x) * (1 - 1 / _FOLDS)) // 4, x.shape[1] - 1))
     held_out = []
     for fold in range(_FOLDS):
         out = fold_of == fold
         if bool(out.any()) and int((~out).sum()) >= 2:
-            held_out.append(residual(x[out], *_directions(x[~out])))
+            held_out.append(residual(x[out], *_directions(x[~out], count)))
     threshold = float(torch.cat(held_out).double().quantile(1 - 1 / ONE_IN))
-    return Unknown(*_directions(x), threshold)
+    return Unknown(*_directions(x, count), threshold)
 
 
-def _directions(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (D,) of (N, D) rows and the (K, D) directions in which they vary most."""
+def _directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of (N, D) rows and the `count` directions in which they vary most, (count, D)."""
     mean = x.mean(0)
-    count = max(1, min(_DIRECTIONS, len(x) // 4, x.shape[1] - 1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vectors: Tensor = torch.svd_lowrank(x - mean, q=count, niter=4)[2]

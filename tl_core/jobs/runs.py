@@ -99,7 +99,7 @@ class RunFolder:
         """Queue a run under `key`; it exists for the worker from the moment its request is complete."""
         path = folder_of(settings.runs_dir, key)
         assert path is not None, "keys come from new_key"
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
         run.ask_for(request)
         return run

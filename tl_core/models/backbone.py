@@ -30,6 +30,7 @@ __all__ = [
     "layer_groups",
     "load",
     "load_with_auxiliary",
+    "resized",
     "untrained",
     "with_head",
     "without_head",
@@ -217,6 +218,15 @@ def _ready(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+def resized(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`state` of the same network as `model` for pictures of another size: learned positions are interpolated."""
+    positions, wanted = state.get("pos_embed"), model.state_dict().get("pos_embed")
+    if positions is None or wanted is None or positions.shape == wanted.shape:
+        return state
+    grid, before = model.get_submodule("patch_embed").grid_size, model.num_prefix_tokens
+    return state | {"pos_embed": resample_abs_pos_embed(positions, grid, num_prefix_tokens=before)}
+
+
 def _under_own_names(row: Backbone, state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """`state` under the names of `model`. Most of torchvision's networks share timm's or are in the table of renames;
     the others have the same layers in the same order (linear layers where timm has 1 x 1 convolutions), so position
@@ -225,9 +235,7 @@ def _under_own_names(row: Backbone, state: dict[str, Tensor], model: nn.Module) 
     counters = {name: torch.tensor(0) for name in wanted if name.endswith(_COUNTER)}
     names = [name for name in wanted if name not in counters]
     state = {timm_name(name, row.architecture): value for name, value in state.items()}
-    if (positions := state.get("pos_embed")) is not None and positions.shape != wanted["pos_embed"].shape:
-        grid, before = model.get_submodule("patch_embed").grid_size, model.num_prefix_tokens
-        state["pos_embed"] = resample_abs_pos_embed(positions, grid, num_prefix_tokens=before)
+    state = resized(state, model)
     if set(names) <= state.keys():
         return {name: state[name] for name in names} | counters
     renamed = {}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tl_core.data.imageset import ImageSet
 from tl_core.models import heads
-from tl_core.models.backbone import inception_auxiliary, load
+from tl_core.models.backbone import inception_auxiliary
 from tl_core.models.catalogue import Backbone
 from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
@@ -23,6 +23,7 @@ from tl_core.training.finetune import Judged, Tuner
 from tl_core.training.frames import frame_rows
 from tl_core.training.gradient import TrainingData
 from tl_core.training.recipe import Recipe
+from tl_core.training.starting import starting_point
 
 CHECKPOINTS = "checkpoints"
 # The layer whose output an auxiliary classifier sees while the network is trained.
@@ -32,7 +33,7 @@ _AUXILIARY = {"inception_v3": "Mixed_6e"}
 @dataclass(frozen=True)
 class Job:
     """All that a process needs to train with the others: `fit` teach, `head` and `head_state` are where it
-    starts, `judged` whether it is judged on pictures held out."""
+    starts, `judged` whether it is judged on pictures held out, `start_from` as in the wishes."""
 
     images: ImageSet
     row: Backbone
@@ -45,6 +46,7 @@ class Job:
     head: dict[str, Any]
     head_state: dict[str, Tensor]
     judged: bool = False
+    start_from: str = ""
 
     @property
     def auxiliary(self) -> str | None:
@@ -84,7 +86,8 @@ def assist(world: World, *, settings: Settings, device: str) -> None:
     """What every process but the first does: it trains each job with the others until there are no more."""
     nothing: Job | None = None
     while (job := world.tell(nothing)) is not None:
-        trunk = load(job.row, timeout=settings.network_timeout_seconds, image_size=job.recipe.image_size)
+        size, timeout = job.recipe.image_size, settings.network_timeout_seconds
+        trunk = starting_point(job.row.id, job.start_from, timeout=timeout, image_size=size)[1]
         # The first process judges; the others only have to expect its verdict at the same moments.
         judge = (lambda model, size: Judged(0.0, 0.0)) if job.judged else None
         tuner = job.tuner(trunk, device=device, world=world, judge=judge)

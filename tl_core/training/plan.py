@@ -51,7 +51,8 @@ _MIXUP_EPOCHS = 30
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the person asked for; "auto" and None leave the choice to the plan. `time_budget` is in seconds."""
+    """What the person asked for; "auto" and None leave the choice to the plan. `time_budget` is in seconds,
+    `start_from` the folder of a bundle whose weights are gone on with ("" for the backbone's own)."""
 
     backbone: str = "auto"
     effort: Effort = "quick"
@@ -66,6 +67,7 @@ class Wishes:
     flips: Switch = "auto"
     mixup: Switch = "auto"
     seed: int = 0
+    start_from: str = ""
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Wishes":

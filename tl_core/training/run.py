@@ -42,6 +42,7 @@ from tl_core.training.head import HeadMaker
 from tl_core.training.job import CHECKPOINTS, assist
 from tl_core.training.journal import Journal
 from tl_core.training.plan import Facts, Machine, Plan
+from tl_core.training.starting import starting_point
 from tl_core.training.strangeness import Features, measured
 from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
@@ -223,8 +224,7 @@ class _Run:
                 yield self._clock.done("comparing")
             yield notice("backbone_chosen", title=find(known).title)
         try:
-            row = find(known or wanted)
-            trunk = backbones.load(row, timeout=self._settings.network_timeout_seconds)
+            row, trunk = self._start(known or wanted)
         except WeightsUnavailableError:
             yield notice("backbone_fallback", title=row.title)
             row, trunk = EMBEDDED, backbones.load(EMBEDDED, timeout=0)
@@ -233,6 +233,10 @@ class _Run:
             facts = Facts.of(self._images, train=len(self._parts.train))
             self._plan = Machine(self._settings).settled(replace(self._plan, backbone=row.id), facts)
         return row, trunk.to(self._device)
+
+    def _start(self, backbone: str, size: int | None = None) -> tuple[Backbone, nn.Module]:
+        timeout, start = self._settings.network_timeout_seconds, self._plan.wishes.start_from
+        return starting_point(backbone, start, timeout=timeout, image_size=size)
 
     def _framed(self, row: Backbone, trunk: nn.Module) -> Generator[Event, None, Framed | None]:
         """The pass over the pictures, in the framing asked for or found best; None when time was up before."""
@@ -289,7 +293,7 @@ class _Run:
         self, row: Backbone, maker: HeadMaker, head: nn.Module, fit: list[int]
     ) -> Generator[Event, None, Tuned | Paused | None]:
         def loaded(size: int) -> nn.Module:
-            return backbones.load(row, timeout=self._settings.network_timeout_seconds, image_size=size)
+            return self._start(row.id, size)[1]
 
         tuning = Tuning(
             self._images,

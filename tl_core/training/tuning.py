@@ -157,6 +157,7 @@ class Tuning:
             weights,
             heads.describe(head),
             state,
+            start_from=self._plan.wishes.start_from,
         )
 
     def _settled(self, head: nn.Module) -> Plan:
