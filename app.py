@@ -1,6 +1,7 @@
 """Builds the page and serves it: what `make app` and a Hugging Face Space run."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from tl_core import redaction
 from tl_core.errors import TLError
 from tl_core.settings import Settings
 
+redaction.install()
 try:
     SETTINGS = Settings.from_environment()
 except TLError as error:
@@ -52,7 +55,7 @@ def launch_settings(i18n: gr.I18n, *, host: str, port: int | None, open_browser:
         "ssr_mode": False,
         "run_history": False,
         "enable_monitoring": False,
-        "mcp_server": False,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,  # gradio[mcp]; the page does without
         "strict_cors": True,
         "footer_links": [],
         "allowed_paths": [],

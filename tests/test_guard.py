@@ -92,7 +92,6 @@ def test_the_page_itself_may() -> None:
         "/gradio_api/proxy=https://x",
         "/gradio_api/file=https://evil.example/x",
         "/gradio_api/openapi.json",
-        "/gradio_api/call/predict",
     ],
 )
 def test_case_79_and_99_routes_the_page_does_not_use_are_closed(path: str) -> None:

@@ -1,6 +1,7 @@
 """Part of step 4: the model as a web page, a Python program, an ONNX file …, each checked before it is offered."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -47,7 +48,9 @@ class ExportStep:
                     bar = figures.progress_bar(step.done / max(1, step.total), name + count, name)
                     yield bar, nothing, gr.update(interactive=False)
                     continue
-                file = gr.update(value=step.file, visible=True) if step.file else nothing
+                file = nothing
+                if step.file:
+                    file = gr.update(value=str(self._work.shared_copy(Path(step.file))), visible=True)
                 yield _told(step, language), file, gr.update(interactive=True)
         except TLError as error:
             yield figures.message("bad", error_sentence(language, error)), nothing, gr.update(interactive=True)

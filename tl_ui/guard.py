@@ -20,7 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _CLOSED = re.compile(
     r"/(?:gradio_api/)?(?:deep_link|monitoring|process_recording|dev/|run-history|runs|vibe|proxy=|component_server"
-    r"|file=https?:|openapi\.json|call/)"
+    r"|file=https?:|openapi\.json)"
 )
 _UPLOAD = re.compile(r"/(?:gradio_api/)?upload$")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -9,6 +9,7 @@ from gradio.events import Dependency
 from tl_core.models.availability import is_local
 from tl_core.models.catalogue import CATALOGUE
 from tl_core.settings import Settings
+from tl_ui.api import Api
 from tl_ui.data_step import DataStep
 from tl_ui.handlers import FOLLOW, PRIVATE
 from tl_ui.results_step import ResultsStep
@@ -71,6 +72,8 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
                 results = ResultsStep(work, t)
             with gr.Step(t("step.use"), id=4):
                 use = UseStep(work, t, memory)
+
+        Api(work)
 
         def on_train(event: Dependency) -> None:
             event.then(training.estimate, training.asked, training.told, **PRIVATE)

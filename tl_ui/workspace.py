@@ -284,6 +284,10 @@ class Workspace:
         """The bundle as a zip to download."""
         return to_zip(bundle, self._export_path("my-classifier.zip"))
 
+    def shared_copy(self, file: Path) -> Path:
+        """A copy of `file` where the page may hand it out."""
+        return Path(shutil.copyfile(file, self._export_path(file.name)))
+
     def _export_path(self, name: str) -> Path:
         """A fresh, unguessable place under the page's own download folder for a file called `name`."""
         folder = self.web_dir / "exports" / new_key()
