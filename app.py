@@ -16,7 +16,6 @@ from tl_core import redaction
 from tl_core.errors import TLError
 from tl_core.settings import Settings
 
-redaction.install()
 try:
     SETTINGS = Settings.from_environment()
 except TLError as error:
@@ -80,6 +79,7 @@ def main() -> None:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     args = parser.parse_args()
 
+    redaction.install()
     SETTINGS.data_dir.mkdir(parents=True, exist_ok=True)
     work, i18n = Workspace(SETTINGS, Borrower(SETTINGS) if ON_ZEROGPU else None), translations(SETTINGS)
     sweep(SETTINGS)
