@@ -30,6 +30,7 @@ from starlette.middleware import Middleware
 
 from tl_core.jobs.runs import sweep
 from tl_core.jobs.supervisor import WorkerSupervisor
+from tl_ui.api import ENDPOINTS
 from tl_ui.guard import LOOPBACK, Guard, GuardSettings
 from tl_ui.page import build, translations
 from tl_ui.theme import CSS, THEME
@@ -42,7 +43,8 @@ ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 def launch_settings(i18n: gr.I18n, *, host: str, port: int | None, open_browser: bool) -> dict[str, Any]:
     """How the page is served: nothing recorded in browsers, nothing open that the page does not use."""
     hosts = LOOPBACK | {name for name in (os.environ.get("SPACE_HOST"), *_extra_hosts()) if name}
-    guard = GuardSettings(frozenset(hosts), max_upload=SETTINGS.max_upload + 1_000_000, trust_proxy=ON_SPACE)
+    limit = SETTINGS.max_upload + 1_000_000
+    guard = GuardSettings(frozenset(hosts), max_upload=limit, trust_proxy=ON_SPACE, endpoints=ENDPOINTS)
     return {
         "server_name": host,
         "server_port": port,

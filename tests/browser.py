@@ -1,5 +1,6 @@
 """The real app in its own process and a real Chromium, for the tests that use the page as people do."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -38,12 +39,13 @@ FLAGS = [
 
 @dataclass
 class App:
-    """The running app: where it is, where it keeps things, and the Hub it talks to."""
+    """The running app: where it is, where it keeps things, the Hub it talks to, and its process."""
 
     url: str
     data: Path
     hub: StandIn
     log: Path
+    pid: int = 0
 
 
 def free_port() -> int:
@@ -52,9 +54,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("app")
+@contextlib.contextmanager
+def running(folder: Path, **more: str) -> Iterator[App]:
+    """The app in a process of its own that keeps everything below `folder`, with `more` in its environment."""
     hub, server = serve()
     port = free_port()
     environment = {
@@ -64,6 +66,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         "HF_HOME": str(folder / "hf"),
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": "hf_hosthosthost",
+        **more,
     }
     log = folder / "log.txt"
     with log.open("w") as out:
@@ -77,10 +80,16 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         except OSError:
             assert process.poll() is None, log.read_text()
             time.sleep(0.2)
-    yield App(url, folder / "data", hub, log)
+    yield App(url, folder / "data", hub, log, process.pid)
     process.terminate()
     assert process.wait(timeout=8) == 0, "SIGTERM must end the app cleanly within 8 seconds"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with running(tmp_path_factory.mktemp("app")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")  # one Playwright at a time: test_parts has its own

@@ -3,14 +3,18 @@ or a dataset, whose name here begins with "datasets/".
 
 Tokens: GOOD may write as alice, READ may only read as bob, FINE may write alice/allowed only, SIGNED_IN is alice's by
 OAuth; any other is unknown. `fail_with` makes every write answer that status, as an overloaded Hub would, `failures`
-only the next so many; `refuse` maps parts of paths to the status they get.
+only the next so many; `refuse` maps parts of paths to the status they get, with `refusal` as what is said. Paths with
+a part that is in `silent` get no answer while it is there. `instead` is a page that answers whatever is asked.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -50,10 +54,14 @@ class StandIn:
     fail_with: int | None = None
     failures: int | None = None
     refuse: dict[str, int] = field(default_factory=dict)
+    refusal: bytes = b"<html>overloaded</html>"
+    silent: set[str] = field(default_factory=set)
+    instead: bytes = b""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer leaves in one piece: in two, the second would wait for the first to be acknowledged
     hub: StandIn
 
     def log_message(self, *args: Any) -> None:
@@ -83,14 +91,17 @@ class Handler(BaseHTTPRequestHandler):
         path, body = self.path.split("?")[0], self.body()
         token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
         self.hub.requests.append((self.command, path, token))
-        if path == "/api/whoami-v2":
+        self.stay_silent(path)
+        if self.hub.instead:
+            return self.answer(200, self.hub.instead, {"content-type": "text/html"})
+        if path == "/api/whoami-v2" and path not in self.hub.refuse:
             return self.whoami(token)
         if (status := self.trouble(path)) is not None:
-            return self.answer(status, b"<html>overloaded</html>")
+            return self.answer(status, self.hub.refusal)
         if path == "/api/repos/create":
             return self.create(json.loads(body), token, USERS.get(token))
-        if path in ("/api/validate-yaml", "/verify"):
-            return self.answer(200, {"errors": [], "warnings": []})
+        if path in ("/api/validate-yaml", "/verify") or path.startswith("/api/buckets/"):
+            return self.answer(200, {"errors": [], "warnings": [], "url": self.hub.url + path.removeprefix("/api")})
         if path.startswith("/lfs/"):
             assert hashlib.sha256(body).hexdigest() == path[5:]
             self.hub.blobs[path[5:]] = body
@@ -104,6 +115,10 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(404, {"error": f"the stand-in does not know {path}"})
 
     do_GET = do_POST = do_PUT = do_HEAD = respond
+
+    def stay_silent(self, path: str) -> None:
+        while any(part in path for part in self.hub.silent):
+            time.sleep(0.05)
 
     def trouble(self, path: str) -> int | None:
         """The status that this request is to fail with, if any."""
@@ -162,12 +177,14 @@ class Handler(BaseHTTPRequestHandler):
                     "path": file["path"],
                     "uploadMode": "lfs" if file["path"].endswith((".safetensors", ".zip", ".onnx")) else "regular",
                     "shouldIgnore": False,
+                    **({"oid": _oid(file["path"], repo.files[file["path"]])} if file["path"] in repo.files else {}),
                 }
                 for file in json.loads(body)["files"]
             ]
             return self.answer(200, {"files": files})
         if rest in ("/volumes", "/variables", "/hardware", "/secrets"):
-            repo.made.setdefault(rest[1:], []).append(json.loads(body))
+            kept = "hardware_asked" if rest == "/hardware" else rest[1:]  # it may be created with some
+            repo.made.setdefault(kept, []).append(json.loads(body))
             about = {"stage": "BUILDING", "hardware": {"current": None, "requested": None}}
             return self.answer(200, {} if rest == "/variables" else about)
         if rest.startswith("/auth-check"):
@@ -193,6 +210,8 @@ class Handler(BaseHTTPRequestHandler):
                 repo.files[step["value"]["path"]] = base64.b64decode(step["value"]["content"])
             elif step["key"] == "lfsFile":
                 repo.files[step["value"]["path"]] = self.hub.blobs[step["value"]["oid"]]
+            elif step["key"] == "deletedFile":
+                repo.files.pop(step["value"]["path"], None)
             elif step["key"] == "deletedFolder":
                 below = step["value"]["path"].rstrip("/") + "/"
                 repo.files = {name: data for name, data in repo.files.items() if not name.startswith(below)}
@@ -208,13 +227,47 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": repo.sha})
 
 
+def _oid(name: str, data: bytes) -> str:
+    """How the Hub knows a file's content: as LFS does, or as git does."""
+    if name.endswith((".safetensors", ".zip", ".onnx")):
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data)).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    """Hangs up when it is shut down: else its connections would live on in the client, and answer for the next
+    stand-in that gets the same port."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are part of the tests."""
+
+
 def serve(
     hub: StandIn | None = None, handler: type[BaseHTTPRequestHandler] = Handler
 ) -> tuple[StandIn, ThreadingHTTPServer]:
     """Start one on a free port; call `shutdown` on the server when done."""
     hub = hub or StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), {"hub": hub}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Bound", (handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # seconds that a shutdown waits
     return hub, server

@@ -1,22 +1,54 @@
 """The named endpoints by the clients people use: gradio_client, plain HTTP and MCP, against the real app."""
 
+import ast
 import asyncio
 import json
+import re
+import shutil
+import subprocess
+import urllib.error
 import urllib.request
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Coroutine
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from tests.browser import ROOT, App
-from tests.conftest import Zipper, picture
+from tests.conftest import picture
 from tl_core.bundle.bundle import load
 from tl_core.bundle.files import from_zip
+from tl_core.settings import Settings
+from tl_ui import api
+from tl_ui.api import Api
+from tl_ui.workspace import Workspace
 
 NAMES = {"inspect", "train", "status", "predict", "bundle"}
+DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+NOBODYS = "A" * 22  # a key of the right form
+GONE = "no longer kept"
+
+
+def examples(language: str, app: App) -> list[str]:
+    """The document's examples in one language, in order, about `app`."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+    return [example.replace("http://127.0.0.1:7860/", app.url) for example in found]
+
+
+def lay_out(folder: Path) -> Path:
+    """The files that the document's examples name, in `folder`."""
+    (folder / "photo.jpg").write_bytes(picture(77, shape="star"))
+    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
+        archive.writestr("notes/readme.txt", b"no picture")
+        for shape in ("star", "circle"):
+            for number in range(12):
+                archive.writestr(f"{shape}s/{number:03}.jpg", picture(number, shape=shape))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -24,131 +56,266 @@ def client(app: App) -> Client:
     return Client(app.url, verbose=False)
 
 
-def until_over(status: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    for _ in range(20):
-        if (found := status())["state"] in ("finished", "failed"):
-            return found
-    raise AssertionError(found)
+@pytest.fixture(scope="module")
+def session(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the document's session in Python leaves: its names and their values."""
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(lay_out(tmp_path_factory.mktemp("session")))
+        for example in examples("python", app):
+            exec(example, names)
+    return names
 
 
-def test_a_program_does_the_whole_job(client: Client, make_zip: Zipper, tmp_path: Path) -> None:
-    upload = make_zip({"stars": 12, "circles": 12, "notes/readme.txt": b"no picture"})
-    seen = client.predict(handle_file(str(upload)), api_name="/inspect")
-    assert seen["classes"] and len(seen["set_key"]) == 22
-    begun = client.predict(seen["set_key"], "quick", api_name="/train")
-    assert begun["seconds"] > 0
-    run = begun["run_key"]
-    end = until_over(lambda: client.predict(run, 15, api_name="/status"))
+def test_the_documents_session_in_python_does_the_whole_job(session: dict[str, Any], tmp_path: Path) -> None:
+    seen, end, model = session["seen"], session["status"], session["model"]
+    assert seen["classes"] == {"circles": 12, "stars": 12} and len(seen["set_key"]) == 22
+    assert seen["looked_closely"] and [file["name"] for file in seen["skipped"]] == ["notes/readme.txt"]
     assert end["state"] == "finished" and 0 <= end["interval"][0] <= end["accuracy"] <= end["interval"][1] <= 1
-
-    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    files[0].write_bytes(picture(77, shape="star"))
-    files[1].write_bytes(b"no picture")
-    first, second = client.predict(run, [handle_file(str(file)) for file in files], api_name="/predict")
-    assert first["label"] in ("stars", "circles") and abs(sum(first["ranking"].values()) - 1) < 1e-4
-    assert first["file"] == "a.jpg" and "problem" in second
-
-    made = client.predict(run, "bundle", api_name="/bundle")
-    path = made if isinstance(made, str) else made["path"]
-    _, info = load(from_zip(Path(path), tmp_path / "b"))
-    assert info.class_names == ("circles", "stars")
+    assert set(session["answers"][0]["ranking"]) == {"circles", "stars"} == set(end["classes"])
+    path = model if isinstance(model, str) else model["path"]
+    assert load(from_zip(Path(path), tmp_path / "model"))[1].class_names == ("circles", "stars")
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "told"),
-    [
-        ("/status", ("A" * 22,), "no longer"),
-        ("/status", ("../../etc",), "no longer"),
-        ("/train", ("A" * 22, "quick"), "no longer"),
-        ("/predict", ("A" * 22, []), "no longer"),
-        ("/bundle", ("A" * 22, "bundle"), "no longer"),
-        ("/inspect", ("/etc/passwd",), "uploaded to"),
-        ("/inspect", ({"path": "/etc/passwd"},), "uploaded to"),
-    ],
-)
-def test_case_90_what_is_not_yours_and_what_is_not_there_are_refused_alike(
-    client: Client, name: str, arguments: tuple[Any, ...], told: str
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
+def test_the_documents_session_in_a_shell_does_the_whole_job(app: App, tmp_path: Path) -> None:
+    script = "\n".join(examples("sh", app))
+    done = subprocess.run(
+        ["sh", "-eu"], input=script, cwd=lay_out(tmp_path), capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert json.loads((tmp_path / "status.json").read_text())[0]["state"] == "finished"
+    assert done.stdout.strip() in ("circles", "stars")
+    assert load(from_zip(tmp_path / "model.zip", tmp_path / "model"))[1].class_names == ("circles", "stars")
+
+
+def test_the_document_names_every_endpoint_and_its_parameters() -> None:
+    for name in NAMES:
+        section = DOCUMENT.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        parameters = [p for p in signature(getattr(Api, name)).parameters if p != "self"]
+        assert all(f"`{parameter}`" in section for parameter in parameters), name
+
+
+# agents
+
+
+def with_agent(app: App, does: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    """What `does` finds by an MCP client that is set up as the document says."""
+    mcp = pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
+    from mcp.client.streamable_http import streamablehttp_client
+
+    (config,) = examples("json", app)
+    url = json.loads(config)["mcpServers"]["transfer-lab"]["url"]
+
+    async def connected() -> Any:
+        async with streamablehttp_client(url) as (read, write, _), mcp.ClientSession(read, write) as agent:
+            await agent.initialize()
+            return await does(agent)
+
+    return asyncio.run(connected())
+
+
+def test_an_agent_finds_five_documented_tools(app: App) -> None:
+    tools = {tool.name: tool for tool in with_agent(app, lambda agent: agent.list_tools()).tools}
+    assert set(tools) == NAMES
+    for name, tool in tools.items():
+        parameters = [p for p in signature(getattr(Api, name)).parameters if p != "self"]
+        described = tool.inputSchema["properties"]
+        assert list(described) == parameters and "Returns" in tool.description
+        assert all(len(described[one]["description"]) > 10 for one in parameters)
+    assert tools["train"].inputSchema["required"] == ["set_key"]
+
+
+def test_an_agent_predicts_and_inspects_what_it_has_uploaded(app: App, session: dict[str, Any], tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    (tmp_path / "no.zip").write_bytes(b"PK\3\4 but no zip")
+    photo, damaged = uploaded(app, tmp_path / "photo.jpg"), uploaded(app, tmp_path / "no.zip")
+    address = f"{app.url}gradio_api/file={photo}"
+
+    async def does(agent: Any) -> tuple[Any, Any]:
+        asked = {"run_key": session["run_key"], "pictures": [photo, address, damaged]}
+        return await agent.call_tool("predict", asked), await agent.call_tool("inspect", {"upload": damaged})
+
+    predicted, inspected = with_agent(app, does)
+    first, second, third = ast.literal_eval(predicted.content[0].text)
+    assert first["label"] == second["label"] in ("circles", "stars") and "problem" in third
+    assert inspected.isError and "zip" in inspected.content[0].text and "Traceback" not in inspected.content[0].text
+
+
+@pytest.mark.parametrize("mark", [{}, {"meta": {"_type": "gradio.FileData"}}])
+def test_case_69_an_agent_cannot_name_a_file_of_the_server(
+    app: App, session: dict[str, Any], tmp_path: Path, mark: dict[str, Any]
 ) -> None:
-    with pytest.raises((AppError, ValueError)) as caught:
-        client.predict(*arguments, api_name=name)
-    assert "Traceback" not in str(caught.value) and "/work" not in str(caught.value)
-    if isinstance(caught.value, AppError):
-        assert told in str(caught.value) or "gone" in str(caught.value)
+    """With the mark, Gradio's own client behind the tools would upload it for the caller."""
+    lay_out(tmp_path)
+    zipped, photo = str(tmp_path / "pictures.zip"), str(tmp_path / "photo.jpg")
+
+    async def does(agent: Any) -> list[Any]:
+        run = session["run_key"]
+        return [
+            await agent.call_tool("inspect", {"upload": zipped}),
+            await agent.call_tool("inspect", {"upload": {"path": zipped, **mark}}),
+            await agent.call_tool("predict", {"run_key": run, "pictures": [photo]}),
+            await agent.call_tool("predict", {"run_key": run, "pictures": [{"path": photo, **mark}]}),
+            await agent.call_tool("predict", {"run_key": {"path": photo, **mark}, "pictures": []}),
+            await agent.call_tool("status", {"run_key": run, "more": {"path": photo, **mark}}),
+        ]
+
+    before = set((app.data / "web").rglob("*"))
+    assert all(answer.isError for answer in with_agent(app, does))
+    assert set((app.data / "web").rglob("*")) == before, "something of the server was uploaded"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[None], [5], [{"a": 1}], ["x" * 1_000_000], ["A" * 22, "NaN"], ["A" * 22, 1e300]]
-)
-def test_case_92_wrong_types_are_refused_in_a_sentence(app: App, arguments: list[Any]) -> None:
-    event, data = called(app, "status", arguments)
-    assert event == "error" and "Traceback" not in data
+def test_the_client_behind_the_tools_could_not_upload_if_it_tried(app: App, tmp_path: Path) -> None:
+    behind = Client(app.url, verbose=False, headers={"x-gradio-user": "mcp"})
+    with pytest.raises(Exception, match="403"):
+        behind.predict(handle_file(str(lay_out(tmp_path) / "pictures.zip")), api_name="/inspect")
 
 
-def test_only_five_things_can_be_asked(client: Client) -> None:
-    shown = client.view_api(return_format="dict")
-    assert set(shown["named_endpoints"]) == {f"/{name}" for name in NAMES}  # type: ignore[index]
-    with pytest.raises(ValueError, match="Cannot find a function"):
-        client.predict("x", api_name="/begin")
+# what is refused
 
 
-def called(app: App, name: str, arguments: list[Any]) -> tuple[str, str]:
+def called(app: App, name: str, arguments: object) -> tuple[str, Any]:
     """One call by plain HTTP: the last event and its data."""
-    body = json.dumps({"data": arguments}).encode()
     asked = urllib.request.Request(
-        f"{app.url}gradio_api/call/{name}", data=body, headers={"content-type": "application/json"}
+        f"{app.url}gradio_api/call/{name}",
+        data=json.dumps({"data": arguments}).encode(),
+        headers={"content-type": "application/json"},
     )
     with urllib.request.urlopen(asked, timeout=20) as answer:
         number = json.load(answer)["event_id"]
     with urllib.request.urlopen(f"{app.url}gradio_api/call/{name}/{number}", timeout=60) as stream:
         text = stream.read().decode()
     event, data = text.strip().split("\n\n")[-1].split("\n", 1)
-    return event.removeprefix("event: "), data.removeprefix("data: ")
+    return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def test_plain_http_is_enough(app: App) -> None:
-    event, data = called(app, "status", ["A" * 22, 0])
-    assert event == "error" and "Traceback" not in data
+def uploaded(app: App, file: Path) -> str:
+    """Where the app put `file`, uploaded as a form."""
+    form = (
+        b'--form\r\ncontent-disposition: form-data; name="files"; filename="'
+        + file.name.encode()
+        + b'"\r\ncontent-type: application/octet-stream\r\n\r\n'
+        + file.read_bytes()
+        + b"\r\n--form--\r\n"
+    )
+    headers = {"content-type": "multipart/form-data; boundary=form"}
+    asked = urllib.request.Request(f"{app.url}gradio_api/upload", data=form, headers=headers)
+    with urllib.request.urlopen(asked, timeout=20) as answer:
+        return str(json.load(answer)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("status", [0]), ("train", ["quick", ""]), ("predict", [["x"]]), ("bundle", ["onnx"])]
+)
+def test_case_90_what_is_not_yours_and_what_is_not_there_are_refused_alike(
+    app: App, session: dict[str, Any], name: str, more: list[Any]
+) -> None:
+    other = session["run_key"] if name == "train" else session["seen"]["set_key"]  # a key, but not to that
+    answers = [called(app, name, [key, *more]) for key in (NOBODYS, other, "../../runs", "", None, ["x"], 5)]
+    assert all(event == "error" and GONE in data["error"] for event, data in answers), answers
+
+
+@pytest.mark.parametrize("given", ["/etc/passwd", {"path": "/etc/passwd"}, {"path": ["x"]}, None, 5, "http://[", "x\0"])
+def test_case_69_a_path_of_the_server_is_no_upload(app: App, session: dict[str, Any], given: Any) -> None:
+    for name, arguments in (("inspect", [given]), ("predict", [session["run_key"], [given]])):
+        event, data = called(app, name, arguments)
+        assert event == "error" and "uploaded to" in data["error"], data
+    marked = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}  # Gradio refuses it before us
+    assert called(app, "inspect", [marked])[0] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("status", ["RUN", float("nan")], "wait_seconds"),
+        ("status", ["RUN", -1], "wait_seconds"),
+        ("status", ["RUN", "soon"], "wait_seconds"),
+        ("status", ["RUN", True], "wait_seconds"),
+        ("train", ["SET", "x" * 1_000_000, ""], "quick, balanced, best"),
+        ("train", ["SET", ["quick"], ""], "quick, balanced, best"),
+        ("train", ["SET", "quick", "horoscopes"], "folders"),
+        ("train", ["SET", "quick", {"a": 1}], "folders"),
+        ("predict", ["RUN", []], "1 to 500"),
+        ("predict", ["RUN", ["x"] * 501], "1 to 500"),
+        ("predict", ["RUN", "x"], "1 to 500"),
+        ("bundle", ["RUN", "exe"], "bundle, onnx"),
+        ("bundle", ["RUN", ["onnx"]], "bundle, onnx"),
+    ],
+)
+def test_case_92_wrong_values_are_refused_in_a_sentence(
+    app: App, session: dict[str, Any], name: str, arguments: list[Any], told: str
+) -> None:
+    keys = {"RUN": session["run_key"], "SET": session["seen"]["set_key"]}
+    event, data = called(app, name, [keys[arguments[0]], *arguments[1:]])
+    assert event == "error" and told in data["error"] and len(data["error"]) < 300, data
+
+
+def test_a_number_beyond_all_bounds_waits_no_longer_than_the_longest(app: App, session: dict[str, Any]) -> None:
+    assert called(app, "status", [session["run_key"], 10**400])[1][0]["state"] == "finished"
+
+
+def test_errors_reach_a_python_program_as_the_same_sentence(client: Client) -> None:
+    with pytest.raises(AppError, match=GONE):
+        client.predict(NOBODYS, api_name="/status")
+
+
+def test_case_92_nothing_else_can_be_asked_by_name(app: App, client: Client) -> None:
+    shown = client.view_api(return_format="dict")
+    assert set(shown["named_endpoints"]) == {f"/{name}" for name in NAMES}  # type: ignore[index]
+    assert not shown["unnamed_endpoints"]  # type: ignore[index]
+    with urllib.request.urlopen(f"{app.url}config", timeout=20) as answer:
+        private = {one["api_name"] for one in json.load(answer)["dependencies"] if one["api_visibility"] == "private"}
+    assert len(private) > 5
+    for route in ("call", "call/v2", "run", "api"):
+        for name in private:
+            asked = urllib.request.Request(
+                f"{app.url}gradio_api/{route}/{name}",
+                data=b'{"data": [], "fn_index": 0}',
+                headers={"content-type": "application/json"},
+            )
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(asked, timeout=20)
+            assert caught.value.code == 404, (route, name)
 
 
 def test_case_85_a_page_of_another_site_cannot_call(app: App) -> None:
-    asked = urllib.request.Request(
-        f"{app.url}gradio_api/call/status",
-        data=b'{"data": ["x", 0]}',
-        headers={"content-type": "application/json", "origin": "https://evil.example"},
-    )
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(asked, timeout=5)
-    assert caught.value.code == 403
+    for path in ("call/status", "mcp/"):
+        asked = urllib.request.Request(
+            f"{app.url}gradio_api/{path}",
+            data=b'{"data": ["x", 0]}',
+            headers={"content-type": "application/json", "origin": "https://evil.example"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(asked, timeout=5)
+        assert caught.value.code == 403
 
 
-def test_an_agent_finds_documented_tools(app: App) -> None:
-    mcp = pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
-    from mcp.client.streamable_http import streamablehttp_client
-
-    async def ask() -> Any:
-        async with (
-            streamablehttp_client(f"{app.url}gradio_api/mcp/") as (read, write, _),
-            mcp.ClientSession(read, write) as session,
-        ):
-            await session.initialize()
-            tools = (await session.list_tools()).tools
-            return tools, await session.call_tool("status", {"run_key": "A" * 22, "wait_seconds": 0})
-
-    tools, answer = asyncio.run(ask())
-    assert {tool.name for tool in tools} == NAMES
-    assert all(tool.description and len(tool.description) > 40 for tool in tools)
-    train = next(tool for tool in tools if tool.name == "train")
-    assert set(train.inputSchema["properties"]) == {"set_key", "effort"}
-    assert answer.isError or "no longer" in str(answer.content)
-
-
-def test_the_documents_name_every_endpoint_and_its_parameters() -> None:
-    import inspect
-
-    from tl_ui.api import Api
-
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    for name in NAMES:
-        assert f"## {name}" in text
-        parameters = [p for p in inspect.signature(getattr(Api, name)).parameters if p != "self"]
-        assert all(f"`{parameter}`" in text for parameter in parameters), name
+def test_guessed_classes_are_confirmed_first_and_no_model_is_said_to_be_missing_before_its_time(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a trainer, so that the run goes on waiting."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(api, "_MOST_WAIT", 0)
+    upload = tmp_path / "flat.zip"
+    with zipfile.ZipFile(upload, "w") as archive:
+        for shape in ("star", "circle"):
+            for number in range(8):
+                archive.writestr(f"{shape}_{number:02}.jpg", picture(number, shape=shape))
+    work = Workspace(settings)
+    with gr.Blocks():
+        asked = Api(work)
+    try:
+        seen = asked.inspect(str(upload))
+        assert seen["classes"] == {"circle": 8, "star": 8} and seen["ways"][0]["guess"]
+        way = seen["ways"][0]["id"]
+        with pytest.raises(Exception, match=f"only a guess.*{way}"):
+            asked.train(seen["set_key"])
+        run = asked.train(seen["set_key"], classes_from=way)
+        assert run["seconds"] > 0
+        assert asked.status(run["run_key"]) == {"state": "waiting", "ahead": 0}
+        for early in (lambda: asked.predict(run["run_key"], [str(upload)]), lambda: asked.bundle(run["run_key"])):
+            with pytest.raises(Exception, match="status"):
+                early()
+    finally:
+        work.sets.close()

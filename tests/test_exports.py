@@ -104,7 +104,9 @@ def test_eight_bits_are_a_quarter_of_the_size_and_nearly_agree(trained: Trained,
     assert {entry.key for entry in onnx_format.load(small).metadata_props} >= {"classes", "unknown_threshold"}
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm", "mlp"])
+@pytest.mark.parametrize(
+    "kind", ["gru", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("mlp", marks=pytest.mark.slow)]
+)
 def test_heads_that_timm_cannot_express_have_their_onnx(kind: str, tmp_path: Path) -> None:
     import dataclasses
 
@@ -169,6 +171,7 @@ def test_an_order_of_equals_is_no_difference() -> None:
     assert not Tolerance(0.0, 1.0).holds(Agreement(0, 0, 0.0, 0.0))
 
 
+@pytest.mark.slow  # asks about all 397; the command line's test below goes the same way with fewer
 def test_the_process_says_how_far_it_is_and_finds_its_work_again(trained: Trained, tmp_path: Path) -> None:
     steps = list(export(trained.bundle, "script", tmp_path / "x", set_folder=trained.images.folder))
     last = steps[-1]

@@ -40,7 +40,10 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    guard = Guard(app, GuardSettings(LOOPBACK | {"me.hf.space"}, max_upload=50_000, max_body=5_000))
+    settings = GuardSettings(
+        LOOPBACK | {"me.hf.space"}, max_upload=50_000, max_body=5_000, endpoints=frozenset({"predict"})
+    )
+    guard = Guard(app, settings)
     asyncio.run(guard(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
@@ -67,10 +70,31 @@ def test_case_97_other_names_are_not(host: str) -> None:
 )
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/gradio_api/queue/join"), ("POST", "/gradio_api/upload"), ("GET", "/gradio_api/queue/data")],
+    [
+        ("POST", "/gradio_api/queue/join"),
+        ("POST", "/gradio_api/upload"),
+        ("GET", "/gradio_api/queue/data"),
+        ("POST", "/gradio_api/call/predict"),
+        ("GET", "/gradio_api/call/predict/1"),
+        ("POST", "/gradio_api/mcp/"),
+        ("DELETE", "/gradio_api/mcp"),
+        ("GET", "/gradio_api/mcp/sse"),
+    ],
 )
 def test_case_85_and_98_other_sites_change_and_follow_nothing(headers: dict[str, str], method: str, path: str) -> None:
     assert ask(path, method, **headers)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/call/predict", "/gradio_api/call/v2/predict/1", "/gradio_api/mcp/", "/gradio_api/info"]
+)
+def test_programs_name_no_site_and_get_in(path: str) -> None:
+    assert ask(path)[0] == 200 == ask(path, "POST", b"{}")[0]
+
+
+def test_the_client_behind_the_tools_for_agents_uploads_nothing_of_this_machine() -> None:
+    assert ask("/gradio_api/upload", "POST", b"x", x_gradio_user="mcp")[0] == 403
+    assert ask("/gradio_api/upload", "POST", b"x", x_gradio_user="api")[0] == 200
 
 
 def test_the_page_itself_may() -> None:
@@ -92,6 +116,11 @@ def test_the_page_itself_may() -> None:
         "/gradio_api/proxy=https://x",
         "/gradio_api/file=https://evil.example/x",
         "/gradio_api/openapi.json",
+        "/gradio_api/run/predict",
+        "/gradio_api/api/predict",
+        "/gradio_api/call/begin",
+        "/gradio_api/call/v2/begin",
+        "/call/begin/1",
     ],
 )
 def test_case_79_and_99_routes_the_page_does_not_use_are_closed(path: str) -> None:

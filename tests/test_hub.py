@@ -92,7 +92,7 @@ def test_public_only_when_asked(hub: StandIn, folder: Path) -> None:
 
 def test_what_was_sent_before_a_failure_is_not_sent_again(hub: StandIn, folder: Path, quick: None) -> None:
     hub.refuse["/commit/"] = 500
-    with pytest.raises(hub_errors.HubBusyError, match=r"status 500.*4 tries"):
+    with pytest.raises(hub_errors.HubBusyError, match="status 500"):
         send(folder, "x", hub.url)
     assert hub.repos["alice/x"].files == {} and len(hub.blobs) == 1
     hub.refuse.clear()

@@ -48,13 +48,18 @@ def test_a_space_gets_what_the_app_needs_and_nothing_else(hub: StandIn) -> None:
     assert all(repo.files[name] == (ROOT / name).read_bytes() for name in needed)
     assert "/data" in str(repo.made["volumes"]) and "alice/kept" in str(repo.made["volumes"])
     assert "/data/transfer-lab" in str(repo.made["variables"])
+    assert ("POST", "/api/buckets/alice/kept", GOOD) in hub.requests
 
 
 def test_deploying_again_brings_it_up_to_date(hub: StandIn) -> None:
     sent(hub)
-    hub.repos["spaces/alice/lab"].files.pop("app.py")
+    repo = hub.repos["spaces/alice/lab"]
+    repo.files.pop("app.py")
+    repo.files |= {"tl_core/gone.py": b"", "tl_core/deep/gone.py": b"", "notes.md": b"theirs"}
     sent(hub)
-    assert "app.py" in hub.repos["spaces/alice/lab"].files
+    assert "app.py" in repo.files and "notes.md" in repo.files
+    assert not any(name.endswith("gone.py") for name in repo.files)
+    assert [wish["flavor"] for wish in repo.made["hardware_asked"]] == ["zero-a10g"]
 
 
 def test_untracked_files_and_secrets_stay_here(tmp_path: Path) -> None:
@@ -74,6 +79,8 @@ def test_untracked_files_and_secrets_stay_here(tmp_path: Path) -> None:
         ({"hardware": "cpu-basic"}, hub_errors.SpaceRefusedError),
         ({"repo": "victim/lab"}, errors.NoWriteAccessError),
         ({"repo": "../lab"}, errors.RepoNameError),
+        ({"storage": "kept"}, hub_errors.StorageNameError),
+        ({"storage": "alice/../kept"}, hub_errors.StorageNameError),
     ],
 )
 def test_what_the_hub_will_not_do_is_named(hub: StandIn, wish: dict[str, str], error: type) -> None:
@@ -102,6 +109,10 @@ def test_a_demo_of_a_private_model_is_refused_with_the_reason(hub: StandIn) -> N
     hub.repos["alice/secret"] = Repo(private=True)
     with pytest.raises(hub_errors.PrivateModelError, match="cannot read it"):
         add_demo("secret", token=GOOD, endpoint=hub.url)
+    hub.repos["alice/plain"] = Repo(private=False)
+    with pytest.raises(hub_errors.NoOnnxError):
+        add_demo("plain", token=GOOD, endpoint=hub.url)
+    assert not any(name.startswith("spaces/") for name in hub.repos)
     with pytest.raises(hub_errors.ModelNotFoundError):
         add_demo("none", token=GOOD, endpoint=hub.url)
     with pytest.raises(hub_errors.ReadOnlyTokenError):

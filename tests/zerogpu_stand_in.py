@@ -2,7 +2,8 @@
 
 The device API of a ZeroGPU Space listens on loopback. Of `spaces` only the two places that touch CUDA are replaced, so
 slices really train, on the processor, in the process that `spaces` forks. CONTROL is a folder: every request is a line
-of its `log`, and while it has a file `refuse` no GPU is lent.
+of its `log`; while it has a file `refuse` nobody has GPU time left, or only so many seconds as are written there, and
+while it has `busy` visitors queue for a GPU in vain.
 """
 
 import json
@@ -19,6 +20,12 @@ CONTROL = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 _LOCK = threading.Lock()
 
 
+def left() -> float:
+    """Seconds of GPU time that every visitor has."""
+    refused = CONTROL / "refuse"
+    return float(refused.read_text() or 0) if refused.exists() else float("inf")
+
+
 class DeviceAPI(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -30,17 +37,20 @@ class DeviceAPI(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         with _LOCK, (CONTROL / "log").open("a") as log:
             log.write(json.dumps([asked.path, {k: v[0] for k, v in parse_qs(asked.query).items()}]) + "\n")
-        if asked.path == "/schedule" and (CONTROL / "refuse").exists():
-            return self.answer(429, {"left": 3, "wait": "PT2H"})
+        seconds = int(parse_qs(asked.query).get("durationSeconds", ["0"])[0])
+        if asked.path == "/schedule" and (CONTROL / "busy").exists():
+            return self.answer(200, b"event: failed\n\n", "text/event-stream")
+        if asked.path == "/schedule" and seconds > left():
+            return self.answer(429, {"left": int(left()), "wait": "PT2H"})
         if asked.path == "/schedule":
             lent = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-none", "allowToken": os.urandom(4).hex()}
             return self.answer(200, lent)
         return self.answer(200, {})
 
-    def answer(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
+    def answer(self, status: int, content: Any, kind: str = "application/json") -> None:
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -18,7 +18,9 @@
                          ReadOnlyTokenError, SignInExpiredError, LicenceConflictError, RepoChangedError, HubBusyError,
                          ModelNotFoundError, NotOurModelError, NothingRunsItError, SpaceRefusedError,
                          PrivateModelError, NotACheckoutError, UnknownFlavorError, JobsRefusedError,
-                         PublicRepoError, JobLostError, and in dataset_errors.py:
+                         PublicRepoError, JobLostError, NotTheHubError, SignInScopeError, HubStorageError,
+                         HubWaitError, PublicAlreadyError, GatedModelError, NoTokenError, NoOnnxError, StorageNameError,
+                         and in dataset_errors.py:
                          DatasetNameError, DatasetNotFoundError, DatasetGatedError, DatasetConfigError,
                          NoPictureColumnError, DatasetReaderError, DatasetDamagedError, DatasetUnreachableError,
                          DatasetRefusedError, DatasetInterruptedError

@@ -1,7 +1,15 @@
 """Why something cannot be shared on the Hugging Face Hub, fetched from it or trained there; a branch of the tree in
 `errors`."""
 
-from tl_core.errors import HubError, fill_at_length
+from tl_core.errors import HubError, TokenFormatError, fill_at_length
+
+
+class NoTokenError(TokenFormatError):
+    code = "no_token"
+    sentence = (
+        "An access token of Hugging Face is needed for this: make one with write access at "
+        "huggingface.co/settings/tokens and paste it, or sign in where that is offered. The download works without."
+    )
 
 
 class ReadOnlyTokenError(HubError):
@@ -35,14 +43,63 @@ class RepoChangedError(HubError):
 class HubBusyError(HubError):
     code = "hub_busy"
     sentence = (
-        "The Hugging Face Hub is overloaded (status {status}) and did not answer {times} tries. What was sent is kept "
-        "there: try again in a few minutes and it goes on from there. The download still works."
+        "The Hugging Face Hub is overloaded (status {status}) and stayed so while this was tried several times. What "
+        "was sent is kept there: try again in a few minutes and it goes on from there. The download still works."
+    )
+
+
+class HubWaitError(HubError):
+    code = "hub_wait"
+    sentence = (
+        "The Hugging Face Hub asks to be left alone for {minutes} minutes (status {status}). What was sent is kept "
+        "there: try again after that and it goes on from there. The download still works."
+    )
+
+
+class NotTheHubError(HubError):
+    code = "not_the_hub"
+    sentence = (
+        "Something else answered in place of the Hugging Face Hub, as the sign-in page of a wireless network does. "
+        "Open any web page and sign in to the network there, then try again; the download still works."
+    )
+
+
+class SignInScopeError(HubError):
+    code = "sign_in_scope"
+    sentence = (
+        "Your sign-in does not let this app write to “{repo}”. Sign out and in again and allow it to create "
+        "repositories, for an organisation of yours too where it is theirs; or download the model and upload it "
+        "yourself."
+    )
+
+
+class HubStorageError(HubError):
+    code = "hub_storage"
+    sentence = (
+        "There is no room left for “{repo}” in your storage on the Hub. Make room or see its limits at "
+        "huggingface.co/settings/billing, or make the model public; the download still works."
+    )
+
+
+class PublicAlreadyError(HubError):
+    code = "public_already"
+    sentence = (
+        "“{repo}” exists and everybody can see it, so a private model cannot be put there. Choose another name, make "
+        "it private in its settings on the Hub, or untick “private”."
     )
 
 
 class ModelNotFoundError(HubError):
     code = "model_not_found"
     sentence = "There is no model “{repo}” on the Hub, or it is private. Check the spelling; for a private one sign in."
+
+
+class GatedModelError(HubError):
+    code = "model_gated"
+    sentence = (
+        "The owner of “{repo}” lets in only those who asked on its page at huggingface.co/{repo}. Ask there, then come "
+        "back signed in or with a token of yours."
+    )
 
 
 class NotOurModelError(HubError):
@@ -66,6 +123,22 @@ class PrivateModelError(HubError):
     sentence = (
         "“{repo}” is private, and a Space cannot read it without a token of yours. Make the model public in its "
         "settings first, or run the demo on your own machine."
+    )
+
+
+class NoOnnxError(HubError):
+    code = "no_onnx"
+    sentence = (
+        "“{repo}” has no model.onnx, which is what a demo runs. Push the model again and let the ONNX file be made, "
+        "then add the demo."
+    )
+
+
+class StorageNameError(HubError):
+    code = "storage_name"
+    sentence = (
+        "“{name}” cannot be a bucket of the Hub. Write whose it is and its name, as in user/bucket; it is made where "
+        "there is none."
     )
 
 

@@ -48,7 +48,7 @@ class RedactingStream:
 def install() -> None:
     """From here on no token reaches this process's stderr or a log record of any logger. Safe to call twice."""
     if sys.stderr is not None and not isinstance(sys.stderr, RedactingStream):
-        sys.stderr = RedactingStream(sys.stderr)  # type: ignore[assignment]  # of which it has everything
+        sys.stderr = RedactingStream(sys.stderr)  # of which it has everything
     logging.setLogRecordFactory(_record)
 
 

@@ -38,7 +38,9 @@ class Settings:
     network_timeout_seconds: int = 4
     keep_hours: int = 72
     max_batch: int = 500
-    gpu_slice_seconds: int = 60  # of a borrowed GPU at a time
+    # Of a borrowed GPU at a time: Hugging Face counts up to one and a half times as many.
+    gpu_slice_seconds: int = 40
+    speeds: Path = Path("machine.json")  # in the data folder: what was measured on the machine that trains
 
     @property
     def sets_dir(self) -> Path:
@@ -65,7 +67,7 @@ class Settings:
             variable = f"TL_{item.name.upper()}"
             if (text := os.environ.get(variable)) is None:
                 continue
-            if item.name == "data_dir":
+            if item.type is Path:
                 chosen[item.name] = Path(text).expanduser().resolve()
                 continue
             if not text.isdecimal():

@@ -62,7 +62,7 @@ def _told(export: Export, language: str) -> str:
     numbers = ""
     if found is not None:
         key = "export.agree" if found.yours else "export.agree_drawn"
-        difference = f"{found.largest:.4f}" if found.largest < 0.01 else f"{found.largest:.2f}"
+        difference = "< 0.001" if found.largest < 0.001 else f"{found.largest:.3f}"
         numbers = say(language, key, agree=found.agree, compared=found.compared, difference=difference)
     if export.file:
         return figures.message("good", f"{numbers} {say(language, f'export.{export.kind}_help')}")

@@ -20,9 +20,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _CLOSED = re.compile(
     r"/(?:gradio_api/)?(?:deep_link|monitoring|process_recording|dev/|run-history|runs|vibe|proxy=|component_server"
-    r"|file=https?:|openapi\.json)"
+    r"|file=https?:|openapi\.json|run/|api/)"
 )
+# A named endpoint: Gradio answers for the private ones of the page, too, whatever they are called.
+_NAMED = re.compile(r"/(?:gradio_api/)?call/(?:v2/)?([^/]*)")
 _UPLOAD = re.compile(r"/(?:gradio_api/)?upload$")
+# What a page of another site must not even listen to: answers, and the tools for agents.
+_LISTENING = re.compile(r"/(?:gradio_api/)?(?:queue|call|mcp)(?:/|$)")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co"
 _POLICY = (
@@ -40,13 +44,14 @@ _DROPPED_REQUEST_HEADERS = frozenset({b"x-forwarded-host", b"x-gradio-server"})
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """`hosts` are the names the page is reached by, without port; sizes in bytes. Behind a proxy that sets the
-    forwarded host itself (`trust_proxy`), its header is kept."""
+    """`hosts` are the names the page is reached by, without port; sizes in bytes; `endpoints` may be called by name.
+    Behind a proxy that sets the forwarded host itself (`trust_proxy`), its header is kept."""
 
     hosts: frozenset[str]
     max_upload: int
     max_body: int = 2_000_000
     trust_proxy: bool = False
+    endpoints: frozenset[str] = frozenset()
 
 
 class _TooLargeError(Exception):
@@ -90,18 +95,21 @@ class Guard:
         if _host(headers.get(b"host", "")) not in self._settings.hosts:
             return 421, "This page is not served under that name."
         path = scope["path"]
-        if _CLOSED.match(path):
+        named = _NAMED.match(path)
+        if _CLOSED.match(path) or (named is not None and named[1] not in self._settings.endpoints):
             return 404, "Not found."
         if self._cross_site(scope, headers):
             return 403, "Requests from other sites are not accepted."
+        if _UPLOAD.search(path) and headers.get(b"x-gradio-user") == "mcp":
+            # Gradio's own client behind the MCP tools, about to send a file of this machine that a caller has named.
+            return 403, "Upload the file yourself, then give its path."
         length = headers.get(b"content-length", "0")
         if not length.isdecimal() or int(length) > self._limit(path):
             return 413, "This is larger than the page accepts."
         return None
 
     def _cross_site(self, scope: Scope, headers: dict[bytes, str]) -> bool:
-        changes = scope["method"] not in _SAFE_METHODS or "/queue/" in scope["path"]
-        if not changes:
+        if scope["method"] in _SAFE_METHODS and not _LISTENING.match(scope["path"]):
             return False
         if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return True

@@ -119,11 +119,11 @@ class _SoFar:
 
 
 def _so_far(events: Sequence[Event]) -> _SoFar:
-    """A run that was taken up again begins again at the top, but its rounds were not for nothing."""
+    """A run that was taken up again begins again at the top, but its rounds and its model were not for nothing."""
     found = _SoFar()
     for event in events:
         if isinstance(event, Started):
-            found = _SoFar(epochs=found.epochs)
+            found = _SoFar(epochs=found.epochs, ready=found.ready)
         elif isinstance(event, StageDone):
             found.done.append(event.stage)
             found.current = None
@@ -135,7 +135,7 @@ def _so_far(events: Sequence[Event]) -> _SoFar:
             found.planned = event
         elif isinstance(event, EpochEnd):
             found.epochs.append(event)
-        elif isinstance(event, Ready):
+        elif isinstance(event, Ready | Finished):
             found.ready = True
     return found
 

@@ -10,7 +10,7 @@ from tl_core.errors import HubError, RepoExistsError, RepoNameError, TLError
 from tl_core.hub.checks import PushCheck, PushWish
 from tl_core.hub.licences import FREE, allowed
 from tl_core.hub.push import Pushed
-from tl_core.hub_errors import LicenceConflictError, ModelNotFoundError
+from tl_core.hub_errors import LicenceConflictError, ModelNotFoundError, PublicAlreadyError
 from tl_core.models.catalogue import find
 from tl_ui import figures
 from tl_ui.handlers import PRIVATE
@@ -21,7 +21,7 @@ from tl_ui.workspace import Memory, Workspace
 SIGN_IN = os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
 _SHARE: dict[str, Any] = {**PRIVATE, "concurrency_id": "share", "concurrency_limit": 4}
 # With these nothing is wrong with the token: it may stay in its box.
-_KEEPS_TOKEN = (RepoNameError, RepoExistsError, LicenceConflictError)
+_KEEPS_TOKEN = (RepoNameError, RepoExistsError, LicenceConflictError, PublicAlreadyError)
 _Told = tuple[Any, Any, Any, Any]
 
 

@@ -16,6 +16,7 @@ from tl_ui.choices import Choices, frames, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
 from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
+from tl_ui.zerogpu import account_for
 
 _POLL_SECONDS = 0.3
 _NAMED = 8  # classes in a sentence
@@ -79,7 +80,8 @@ class TrainStep:
         base = str(memory.get("base", ""))
         offered = gr.update(visible=self._work.report(base) is not None)
         try:
-            plan, row = self._work.plan(images, self._wishes(memory, going_on, values)[0])
+            asked, device = self._wishes(memory, going_on, values)
+            plan, row = self._work.plan(images, asked, device)
         except TLError as error:
             return error_sentence(language, error), "", "", offered
         seconds = duration(language, plan.seconds or 0)
@@ -89,8 +91,8 @@ class TrainStep:
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
         told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
-        if self._work.borrower is not None and wishes(values)[1] == "auto":
-            told += " " + say(language, "train.borrowed")
+        if self._work.lender(device) is not None:
+            told += f" {say(language, 'train.borrowed')} {say(language, f'train.quota.{account_for(plan)}')}"
         if plan.wishes.start_from and (lost := self._work.forgotten(base, images)):
             names = ", ".join(markdown_text(name) for name in lost[:_NAMED])
             told += "\n\n**" + say(language, "train.forgets", count=len(lost), classes=names) + "**"

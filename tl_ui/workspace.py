@@ -70,10 +70,16 @@ class Workspace:
 
     # training
 
-    def plan(self, images: ImageSet, wishes: Wishes) -> tuple[Plan, Backbone]:
+    def plan(self, images: ImageSet, wishes: Wishes, device: str = "auto") -> tuple[Plan, Backbone]:
         """What Start would do now, with the seconds it would take. Raises UnknownBackboneError."""
-        made = make_plan(wishes, Facts.of(images), local=local_rows(), machine=Machine(self.settings))
+        borrower = self.lender(device)
+        machine = Machine(self.settings if borrower is None else borrower.settings)
+        made = make_plan(wishes, Facts.of(images), local=local_rows(), machine=machine)
         return made, find(made.backbone)
+
+    def lender(self, device: str) -> "Borrower | None":
+        """Who borrows a GPU for runs on `device`; None where they run on this machine's own."""
+        return self.borrower if device in ("auto", "cuda") else None
 
     def start(self, set_key: str, wishes: Wishes, device: str = "auto") -> str | None:
         """Queue a run on the set; gives the run's key, or None when the set is gone. Raises IntakeError."""
@@ -85,8 +91,8 @@ class Workspace:
             kept = self._folder(self.settings.runs_dir, key) / "start"
             shutil.copytree(wishes.start_from, kept)
             wishes = replace(wishes, start_from=str(kept))
-        made, _ = self.plan(ready(images, self.settings), wishes)
-        borrowed = self.borrower if device == "auto" else None
+        made, _ = self.plan(ready(images, self.settings), wishes, device)
+        borrowed = self.lender(device)
         request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
         run = RunFolder.create(self.settings, key, request)
         if borrowed:

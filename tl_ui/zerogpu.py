@@ -6,15 +6,19 @@ is a word, everything else is in the run's folder.
 """
 
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tl_core.errors import BorrowedTimeError, GpuInterruptedError, GpuQuotaError, GpuUnavailableError
 from tl_core.jobs.runs import RunFolder
-from tl_core.jobs.slices import Slice, drive, release_orphans, train_slice
+from tl_core.jobs.slices import Slice, asked_seconds, drive, release_orphans, train_slice
 from tl_core.settings import Settings
+from tl_core.training.plan import Plan
 
 ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 # By the titles of the package's errors (spaces/zero/client.py and wrappers.py, 0.51).
@@ -25,13 +29,31 @@ _REFUSALS: dict[str, type[BorrowedTimeError]] = {
     "ZeroGPU queue timeout": GpuUnavailableError,
     "ZeroGPU client error": GpuUnavailableError,
 }
+# Visitors without a token are told of both in one title; this is how the one begins.
+_BUSY = "No GPU was available"
+# Seconds a day by account, and how many are counted for one at most (huggingface.co/docs/hub/spaces-zerogpu and the
+# package's configs.json, both of 2026).
+_DAILY = {"anonymous": 120, "free": 300, "pro": 2_400}
+_COUNTED = 1.5
+log = logging.getLogger("transfer_lab.zerogpu")
+
+
+def account_for(plan: Plan) -> str:
+    """The least account whose GPU time of one day the whole run should fit into, or "none"."""
+    needed = asked_seconds(plan) * _COUNTED
+    return next((account for account, seconds in _DAILY.items() if needed <= seconds), "none")
 
 
 class Borrower:
-    """Drives runs on borrowed GPUs. Make one before the page is launched: `spaces` wants to know by then."""
+    """Drives runs on borrowed GPUs. Make one before the page is launched: `spaces` wants to know by then.
+
+    `settings` are those of runs on the GPU, whose speeds are remembered apart from the processor's.
+    """
 
     def __init__(self, settings: Settings) -> None:
         import spaces
+
+        settings = replace(settings, speeds=Path("machine-gpu.json"))
 
         def asked(path: str, seconds: int) -> int:
             return seconds
@@ -40,13 +62,13 @@ class Borrower:
         def slice_of_gpu(path: str, seconds: int) -> str:
             return train_slice(path, seconds, settings)
 
-        self._settings, self._run_slice = settings, _named(slice_of_gpu)
+        self.settings, self._run_slice = settings, _named(slice_of_gpu)
         release_orphans(settings)
 
     def start(self, run: RunFolder) -> None:
         """Drive the run from here on, on behalf of the visitor whose event this is."""
         context = contextvars.copy_context()
-        work = (drive, run, self._run_slice, self._settings)
+        work = (drive, run, self._run_slice, self.settings)
         threading.Thread(target=context.run, args=work, name="borrowed-gpu", daemon=True).start()
 
 
@@ -59,8 +81,13 @@ def _named(run_slice: Callable[..., Any]) -> Slice:
             return run_slice(path, seconds)
         except gr.Error as error:
             title = str(getattr(error, "title", ""))
+            if str(error.message).startswith(_BUSY):
+                raise GpuUnavailableError from None
             if title in _REFUSALS:
                 raise _REFUSALS[title] from None
             raise GpuInterruptedError from None
+        except Exception:  # what the package says of its own service; a slice's own errors are a gr.Error
+            log.exception("no GPU was lent")
+            raise GpuUnavailableError from None
 
     return run

@@ -84,6 +84,14 @@ def _screens(page: Page, url: str, suffix: str) -> None:
     page.click("#to-use")
     page.wait_for_selector("#download:visible")
     shoot("use")
+    page.click("#exports button")
+    page.locator("#export-kind label").nth(2).click()
+    page.click("#export-make")
+    page.wait_for_selector("#export-download:visible", timeout=90_000)
+    page.click("#share button")
+    page.wait_for_selector("#share-name")
+    page.click("#share-more button")
+    shoot("share")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from tl_core.models.classifier import Classifier
 # 1 knew linear heads only, 2 no unknown score; both checked the card, which people may edit, like a weight
 FORMAT = 3
 _MAX_TENSORS = 5_000
+_LONGEST_DATE = 40  # characters
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 _PACKAGES = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
@@ -128,7 +129,9 @@ def _model(folder: Path, description: Any, info: BundleInfo) -> Classifier:
     """The checked files of the bundle as a network; `description` is that of its head, None in format 1."""
     name, classes, size = folder.name, len(info.class_names), info.preprocessing.size
     plain = {"kind": "linear", "width": info.backbone.width, "classes": classes}
-    if description in (None, plain):
+    linear = description in (None, plain)
+    _check_config(folder, _timm_config(info, classes if linear else 0))
+    if linear:
         model = blank(info.backbone, classes, image_size=size)
         _load_tensors(folder / WEIGHTS, model, name)
         return Classifier(*without_head(info.backbone, model), classes).eval()
@@ -224,6 +227,20 @@ def _timm_config(info: BundleInfo, classes: int) -> dict[str, Any]:
     }
 
 
+def _check_config(folder: Path, ours: dict[str, Any]) -> None:
+    """The stored config.json against the one that is made today. timm builds what it says and we publish it, so it may
+    say less than ours, as older ones do, but nothing else."""
+
+    def within(found: Any, known: Any) -> bool:
+        if not (isinstance(found, dict) and isinstance(known, dict)):
+            return type(found) is type(known) and bool(found == known)
+        return all(key in known and within(value, known[key]) for key, value in found.items())
+
+    found, known = _read_json(folder / CONFIG, folder.name), json.loads(json.dumps(ours))
+    if not {"architecture", "num_classes", "pretrained_cfg"} <= set(found) or not within(found, known):
+        raise DamagedBundleError(name=folder.name, reason=f"{CONFIG} describes another model than {MANIFEST}")
+
+
 def _info(record: dict[str, Any], name: str) -> BundleInfo:
     try:
         row = find(record["backbone"])
@@ -238,9 +255,11 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         interpolation = p.get("interpolation", "bilinear")  # what older bundles do not say
         if not row.fits(p["size"]) or interpolation not in ("bilinear", "bicubic"):
             raise ValueError("preprocessing")
-        numbers = [float(n) for n in (*p["mean"], *p["std"], p["crop_pct"])]
+        numbers = [*p["mean"], *p["std"], p["crop_pct"]]
         if (
-            len(numbers) != 7
+            len(p["mean"]) != 3
+            or len(numbers) != 7
+            or not all(type(n) in (int, float) for n in numbers)
             or not all(math.isfinite(n) and 0 <= n <= 10 for n in numbers)
             or not all(numbers[3:6])
             or not 0.5 <= numbers[6] <= 1
@@ -256,9 +275,12 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         if set(record["files"]) != files:
             raise ValueError("files")
         evaluation = Evaluation.from_dict(record["evaluation"])
-        return BundleInfo(
-            row, tuple(names), preprocessing, evaluation, dict(record["training"]), str(record["created"])
-        )
+        training, created = record["training"], record["created"]
+        if evaluation.class_names != tuple(names):
+            raise ValueError("evaluation")
+        if not (isinstance(training, dict) and isinstance(created, str) and len(created) <= _LONGEST_DATE):
+            raise ValueError("training")
+        return BundleInfo(row, tuple(names), preprocessing, evaluation, training, created)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, UnknownBackboneError) as error:
         raise DamagedBundleError(name=name, reason=f"{MANIFEST} describes no model that is known here") from error
 

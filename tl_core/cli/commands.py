@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tl_core import wording
+from tl_core import redaction, wording
 from tl_core.cli import export as export_command
 from tl_core.cli import hub as hub_commands
 from tl_core.cli import train as train_command
@@ -24,6 +24,7 @@ from tl_core.settings import Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status."""
+    redaction.install()
     args = _parser().parse_args(arguments)
     try:
         status: int = args.run(args) or 0

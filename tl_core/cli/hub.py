@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tl_core.bundle.files import from_zip
 from tl_core.cli.terminal import print_json, show
-from tl_core.errors import TokenFormatError
 from tl_core.events import Event
 
 
@@ -44,18 +43,19 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 
 def _token(args: argparse.Namespace) -> str:
-    """The owner's token. Raises TokenFormatError where there is none."""
+    """The owner's token. Raises TokenFormatError where there is none, or what cannot be one."""
     from huggingface_hub import get_token
+
+    from tl_core.hub.access import well_formed
 
     found = (
         args.token_file.read_text(encoding="utf-8") if args.token_file else os.environ.get("HF_TOKEN") or get_token()
     )
-    if not found:
-        raise TokenFormatError
-    return str(found)
+    return well_formed(str(found or ""))
 
 
 def _push(args: argparse.Namespace) -> None:
+    token = _token(args)  # before what takes seconds to import
     from tl_core.bundle.bundle import load
     from tl_core.exports.process import export
     from tl_core.exports.record import Export
@@ -63,7 +63,6 @@ def _push(args: argparse.Namespace) -> None:
     from tl_core.hub.publication import PublicationWish, stage
     from tl_core.hub.push import Pushed, push
 
-    token = _token(args)
     wish = PushWish(args.repo, not args.public, args.replace, args.licence, args.data_note, args.language)
     pushed: list[Pushed] = []
     with tempfile.TemporaryDirectory(prefix="tl-push-") as scratch:

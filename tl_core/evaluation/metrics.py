@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 MISTAKES_KEPT = 24
+_MOST_PICTURES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Evaluation":
-        """The inverse of `to_dict`, also after a trip through JSON."""
-        return cls(
+        """The inverse of `to_dict`, also after a trip through JSON. The record may be a stranger's: raises ValueError,
+        TypeError or LookupError unless every number in it is one and they fit each other."""
+        found = cls(
             class_names=tuple(record["class_names"]),
             tested=record["tested"],
             accuracy=record["accuracy"],
@@ -66,6 +68,29 @@ class Evaluation:
             mistakes=tuple(Mistake(**row) for row in record["mistakes"]),
             calibration_error=record.get("calibration_error"),
             calibration_error_before=record.get("calibration_error_before"),
+        )
+        if not found._sound():
+            raise ValueError("scores that do not fit each other")
+        return found
+
+    def _sound(self) -> bool:
+        classes = len(self.class_names)
+        errors = [e for e in (self.calibration_error, self.calibration_error_before) if e is not None]
+        shares = [self.accuracy, *self.interval, self.majority, *errors]
+        shares += [share for row in self.per_class for share in (row.precision, row.recall, row.f1)]
+        shares += [mistake.confidence for mistake in self.mistakes]
+        counts = [self.tested, *(n for row in self.confusion for n in row), *(row.support for row in self.per_class)]
+        labels = [label for mistake in self.mistakes for label in (mistake.truth, mistake.predicted)]
+        return (
+            all(isinstance(name, str) for name in self.class_names)
+            and tuple(row.name for row in self.per_class) == self.class_names
+            and [len(row) for row in self.confusion] == [classes] * classes
+            and all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
+            and all(type(count) is int and 0 <= count < _MOST_PICTURES for count in counts)
+            and all(type(label) is int and 0 <= label < classes for label in labels)
+            and all(type(mistake.picture) is int and mistake.picture >= 0 for mistake in self.mistakes)
+            and len(self.mistakes) <= MISTAKES_KEPT
+            and self.tested == sum(sum(row) for row in self.confusion) > 0
         )
 
 

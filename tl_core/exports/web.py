@@ -14,6 +14,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent / "web_page"
 RUNTIME = PAGE / "runtime"
+_FILES = ("index.html", "style.css", "picture.js", "app.js", "README.txt")
 _API, _GLUE, _WASM = "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
 
 
@@ -26,9 +27,10 @@ def write_web_page(model: Path, into: Path) -> Path:
         "classes": json.loads(facts["classes"]),
         "threshold": float(facts["unknown_threshold"]) if facts["unknown_threshold"] else None,
         "short": int(facts["stored_short_side"]),
+        "long": int(facts["stored_long_side"]),
     }
     into.mkdir(parents=True, exist_ok=True)
-    for name in ("index.html", "style.css", "app.js"):
+    for name in _FILES:
         shutil.copyfile(PAGE / name, into / name)
     shutil.copyfile(RUNTIME / "LICENSE.txt", into / "LICENSE-onnxruntime.txt")
     (into / "onnxruntime.js").write_bytes(runtime(_API))

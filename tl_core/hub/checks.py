@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.errors import RepoExistsError
-from tl_core.hub.access import Account, check_name, plain_failures, well_formed
+from tl_core.hub.access import Account, check_name, connected, plain_failures, well_formed
 from tl_core.hub.licences import check_licence
+from tl_core.hub_errors import PublicAlreadyError
 from tl_core.models.catalogue import Backbone
+
+_SECONDS = 10.0  # for the Hub to say whether the name is free
 
 
 @dataclass(frozen=True)
 class PushWish:
-    """What the person asked for: `name` is "name" or "user/name"; `replace` allows writing into a model that exists;
+    """What the person asked for: `name` is "name" or "user/name"; `replace` allows writing into a model that has files;
     `licence` is the Hub's word for one; `data_note` says, as the person does, where the pictures are from."""
 
     name: str
@@ -37,20 +40,22 @@ def check(wish: PushWish, backbone: Backbone, *, token: str, endpoint: str | Non
     check_name(wish.name.strip())
     token = well_formed(token)
     check_licence(backbone, wish.licence)
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    # token=False: without it the library would fall back on the token of whoever runs this machine.
-    api = HfApi(endpoint=endpoint, token=False)
+    api = connected(endpoint)
     with plain_failures(wish.name.strip(), token):
         account = Account.of(api.whoami(token=token))
         repo_id = account.repo_id(wish.name.strip())
         try:
-            found = api.repo_info(repo_id, token=token, timeout=10)
+            found = api.model_info(repo_id, token=token, timeout=_SECONDS)
         except RepositoryNotFoundError:
             return PushCheck(account.name, repo_id)
-        if not wish.replace:
+        # What the Hub itself puts into a new one; there is no more where a push broke off.
+        empty = {file.rfilename for file in found.siblings or []} <= {".gitattributes"}
+        if not wish.replace and not empty:
             raise RepoExistsError(repo=repo_id)
+        if wish.private and not found.private:
+            raise PublicAlreadyError(repo=repo_id)
         api.auth_check(repo_id, token=token, write=True)
         return PushCheck(account.name, repo_id, str(found.sha or ""))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tl_core.bundle.files import CARD, FILES, MANIFEST, MAX_JSON, MAX_WEIGHTS, OPTIONAL
 from tl_core.errors import HubUnreachableError, NotABundleError
 from tl_core.events import Progress
-from tl_core.hub.access import check_name, plain_failures, well_formed
-from tl_core.hub_errors import ModelNotFoundError, NotOurModelError
+from tl_core.hub.access import check_name, connected, plain_failures, well_formed
+from tl_core.hub_errors import GatedModelError, ModelNotFoundError, NotOurModelError
 
 PREFIX = "hf://"
 
@@ -19,10 +19,9 @@ def fetch(repo: str, into: Path, *, token: str = "", endpoint: str | None = None
     repo_id = name_of(repo)
     check_name(repo_id)
     access: str | bool = well_formed(token) if token else False
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    api = HfApi(endpoint=endpoint, token=False)
+    api = connected(endpoint)
     try:
         with plain_failures(repo_id, token):
             try:
@@ -41,7 +40,9 @@ def fetch(repo: str, into: Path, *, token: str = "", endpoint: str | None = None
                         raise NotABundleError(name=repo_id, reason=f"{name} is too large")
                     done += sizes[name]
                 yield Progress("fetching", total, total)
-            except (RepositoryNotFoundError, GatedRepoError):
+            except GatedRepoError:
+                raise GatedModelError(repo=repo_id) from None
+            except RepositoryNotFoundError:
                 raise ModelNotFoundError(repo=repo_id) from None
             except LocalEntryNotFoundError:
                 raise HubUnreachableError from None

@@ -8,17 +8,32 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from tl_core.errors import RepoNameError
 from tl_core.events import Progress
 from tl_core.exports.script import SOURCES
-from tl_core.hub.access import Account, check_name, plain_failures, status_of, well_formed
-from tl_core.hub_errors import ModelNotFoundError, NotACheckoutError, PrivateModelError, SpaceRefusedError
+from tl_core.hub.access import Account, check_name, connected, plain_failures, status_of, well_formed
+from tl_core.hub_errors import (
+    ModelNotFoundError,
+    NoOnnxError,
+    NotACheckoutError,
+    PrivateModelError,
+    SpaceRefusedError,
+    StorageNameError,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 ZERO = "zero-a10g"
 DEMO = Path(__file__).parent / "demo_space"
 ROOT = Path(__file__).parents[2]
 # What a Space has no use for: it is there for people who read the code.
 _LEFT_OUT = ("docs/screenshots/", "bench/", ".ci/", "tests/")
+# What a renamed or deleted module would leave behind in a Space that is brought up to date.
+_OURS = ("tl_core/", "tl_ui/")
+_ONNX = "model.onnx"  # what the demo's page asks
 _REFUSED = (402, 403)
 _STORAGE = "/data"
 
@@ -42,26 +57,44 @@ def deploy(
     endpoint: str | None = None,
 ) -> Iterator[Progress | Deployed]:
     """Create or update the Space `repo` with the tracked files of this project in `root`; `storage` is a bucket of the
-    Hub ("user/name") to keep data in. The last one is where it is. Raises a HubError."""
-    from huggingface_hub import CommitOperationAdd, HfApi, Volume
+    Hub ("user/name", made where there is none) to keep data in. The last one is where it is. Raises a HubError."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, Volume
 
     check_name(repo)
+    if storage:
+        check_storage(storage)
     token = well_formed(token)
     names = tracked(root)
+    operations: list[CommitOperationAdd | CommitOperationDelete]
     operations = [CommitOperationAdd(name, root / name) for name in names]
-    api = HfApi(endpoint=endpoint, token=False)
+    api = connected(endpoint)
     with plain_failures(repo, token):
         repo_id = Account.of(api.whoami(token=token)).repo_id(repo)
         yield Progress("uploading", 0, len(names))
         url = _created(api, repo_id, token=token, hardware=hardware, private=private)
         if storage:
+            api.create_bucket(storage, private=True, exist_ok=True, token=token)
             volume = Volume(type="bucket", source=storage, mount_path=_STORAGE)
             api.set_space_volumes(repo_id, [volume], token=token)
             api.add_space_variable(repo_id, "TL_DATA_DIR", f"{_STORAGE}/transfer-lab", token=token)
+        there = api.list_repo_files(repo_id, repo_type="space", token=token)
+        stale = [name for name in there if name.startswith(_OURS) and name not in names]
+        operations += [CommitOperationDelete(name, is_folder=False) for name in stale]
         said = "Transfer Lab"
         api.create_commit(repo_id, operations, commit_message=said, token=token, repo_type="space")
         yield Progress("uploading", len(names), len(names))
     yield Deployed(repo_id, url)
+
+
+def check_storage(storage: str) -> None:
+    """Raises StorageNameError unless `storage` can be "user/bucket"."""
+    try:
+        check_name(storage)
+        good = "/" in storage
+    except RepoNameError:
+        good = False
+    if not good:
+        raise StorageNameError(name=storage)
 
 
 def tracked(root: Path) -> list[str]:
@@ -77,14 +110,15 @@ def tracked(root: Path) -> list[str]:
 def add_demo(model: str, *, token: str, hardware: str = ZERO, endpoint: str | None = None) -> str:
     """Make a Space beside the model ("user/name") of this token's owner that shows it to anyone; gives its address.
 
-    Raises PrivateModelError for a model that the Space could not read, and other HubErrors.
+    Raises PrivateModelError for a model that the Space could not read, NoOnnxError for one it could not run, and other
+    HubErrors.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import RepositoryNotFoundError
 
     check_name(model)
     token = well_formed(token)
-    api = HfApi(endpoint=endpoint, token=False)
+    api = connected(endpoint)
     with plain_failures(model, token):
         model_id = Account.of(api.whoami(token=token)).repo_id(model)
         try:
@@ -93,6 +127,8 @@ def add_demo(model: str, *, token: str, hardware: str = ZERO, endpoint: str | No
             raise ModelNotFoundError(repo=model_id) from None
         if found.private:
             raise PrivateModelError(repo=model_id)
+        if _ONNX not in {file.rfilename for file in found.siblings or ()}:
+            raise NoOnnxError(repo=model_id)
         space = f"{model_id}-demo"
         url = _created(api, space, token=token, hardware=hardware, private=False)
         operations = [CommitOperationAdd(name, data) for name, data in demo_files(model_id).items()]
@@ -131,23 +167,26 @@ def gradio_version() -> str:
     return version("gradio")
 
 
-def _created(api: object, repo_id: str, *, token: str, hardware: str, private: bool) -> str:
-    from huggingface_hub import HfApi
+def _created(api: "HfApi", repo_id: str, *, token: str, hardware: str, private: bool) -> str:
+    """The address of the Space, made where there is none and moved to the hardware where there is one."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    assert isinstance(api, HfApi)
+    wanted: Any = hardware  # checked by the Hub
     try:
+        there = api.repo_exists(repo_id, repo_type="space", token=token)
         made = api.create_repo(
             repo_id,
             token=token,
             private=private,
             repo_type="space",
             space_sdk="gradio",
-            space_hardware=hardware,  # type: ignore[arg-type]  # checked by the Hub
+            space_hardware=wanted,
             exist_ok=True,
         )
+        if there:
+            api.request_space_hardware(repo_id, wanted, token=token)
+        return str(made)
     except HfHubHTTPError as error:
         if (status := status_of(error)) in _REFUSED:
             raise SpaceRefusedError(repo=repo_id, hardware=hardware, status=status) from None
         raise
-    return str(made)

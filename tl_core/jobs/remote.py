@@ -15,6 +15,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 
 import tl_core
+from tl_core import redaction
 from tl_core.bundle.files import FILES, present
 
 CODE, DATA, RESULT = "code.zip", "data.zip", "result"
@@ -81,6 +82,7 @@ def deliver(repo: str, run: str, result: Path, api: HfApi | None = None) -> None
 
 def main(arguments: Sequence[str]) -> int:
     """`deliver REPO RUN`, run beside the folder `result` with the token in HF_TOKEN."""
+    redaction.install()
     action, repo, run = arguments
     if action != "deliver":
         raise ValueError(f"no such action: {action}")

@@ -5,6 +5,7 @@ done since its last checkpoint.
 """
 
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from tl_core.data.closer_look import CloserLook
-from tl_core.errors import BorrowedTimeError, GpuInterruptedError, TLError, TrainingCrashedError
+from tl_core.errors import BorrowedTimeError, GpuInterruptedError, GpuQuotaError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Paused
-from tl_core.jobs.runs import EventLog, RunFolder, abandoned
+from tl_core.jobs.runs import EventLog, RunFolder, abandoned, queued
 from tl_core.settings import Settings, scrubbed_environment
+from tl_core.training.plan import Plan
 
 SLICED = "zerogpu"  # the device of a request that the ordinary worker leaves alone
 _LOADING = 0.2  # of a slice goes into starting and saving
+_LEAST = 15  # seconds: in less, little but starting is done
+_STARTING = 8  # seconds that the first slice needs beside those of the plan
 _MAX_LOST = 3  # slices that die one after the other, until the run is given up
 # What makes the library of ZeroGPU take part in a process.
 _BORROWING = "SPACES_ZERO_GPU"
@@ -50,18 +54,10 @@ def drive(run: RunFolder, run_slice: Slice, settings: Settings) -> None:
     BorrowedTimeError, and GpuInterruptedError for a slice that died."""
     if not run.claim():
         return
-    events, lost = EventLog(run.path), 0
+    events = EventLog(run.path)
     try:
         _look_closer(run)
-        while True:
-            try:
-                if run_slice(str(run.path), settings.gpu_slice_seconds) == "over":
-                    return
-                lost = 0
-            except GpuInterruptedError as error:
-                lost += 1
-                if lost == _MAX_LOST:
-                    raise TrainingCrashedError(times=_MAX_LOST) from error
+        _drive(run, run_slice, settings)
     except (BorrowedTimeError, TrainingCrashedError) as error:
         events.append(Failed.of(error))
     except Exception:
@@ -71,9 +67,35 @@ def drive(run: RunFolder, run_slice: Slice, settings: Settings) -> None:
         run.release()
 
 
+def _drive(run: RunFolder, run_slice: Slice, settings: Settings) -> None:
+    """Run slices until the run is over. Raises BorrowedTimeError and TrainingCrashedError."""
+    most = settings.gpu_slice_seconds
+    least, lost = min(_LEAST, most), 0
+    seconds = max(least, min(most, asked_seconds(run.request().plan)))
+    while True:
+        try:
+            if run_slice(str(run.path), seconds) == "over":
+                return
+            lost = 0
+        except GpuQuotaError:
+            if seconds <= least:
+                raise
+            seconds = max(least, seconds // 2)  # a shorter one may fit into what is left
+        except GpuInterruptedError as error:
+            lost += 1
+            if lost == _MAX_LOST:
+                raise TrainingCrashedError(times=_MAX_LOST) from error
+            seconds = min(2 * seconds, 2 * most)  # it may have been ended for taking longer than it said
+
+
+def asked_seconds(plan: Plan) -> int:
+    """Of a GPU, for the whole run: by the plan's estimate, with what starting and saving take."""
+    return math.ceil(_STARTING + (plan.seconds or 0.0) / (1 - _LOADING))
+
+
 def release_orphans(settings: Settings) -> None:
     """Sliced runs that a process which is gone was driving: they can be gone on with by their owner."""
-    for run in abandoned(settings):
+    for run in (*abandoned(settings), *queued(settings)):
         if run.request().device == SLICED:
             EventLog(run.path).append(Failed.of(GpuInterruptedError()))
 

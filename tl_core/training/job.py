@@ -67,7 +67,9 @@ class Job:
         if self.auxiliary is not None:
             torch.manual_seed(self.seed)  # its last layer is new
             model.attach(inception_auxiliary(self.row, model.classes, timeout=0), self.auxiliary)
-        identity = json.dumps([asdict(self.recipe), self.seed, self.row.id, len(self.fit)])
+        # Not the precision: another device goes on in its own.
+        recipe = {name: value for name, value in asdict(self.recipe).items() if name != "precision"}
+        identity = json.dumps([recipe, self.seed, self.row.id, len(self.fit)])
         return Tuner(
             model,
             TrainingData(frames, labels, np.array(self.fit), self.weights[labels]),

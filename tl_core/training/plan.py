@@ -147,7 +147,7 @@ class Machine:
     """Pictures a second this machine gets out of each backbone, remembered between runs."""
 
     def __init__(self, settings: Settings) -> None:
-        self._file = settings.data_dir / "machine.json"
+        self._file = settings.data_dir / settings.speeds
 
     def speed(self, row: Backbone, work: Work = "features", *, size: int | None = None) -> float | None:
         """Pictures a second at `size` pixels, measured or scaled from another backbone or kind of work by

@@ -99,6 +99,8 @@ class Tuning:
         if plan.recipe is None:
             return None
         recipe = replace(plan.recipe, flip=self._journal.decided("flip", lambda: self._flips_allowed(head)))
+        if recipe.precision not in (known := precisions(self._device)):  # decided on another device
+            recipe = replace(recipe, precision=known[-1])
         return (yield from self._both(recipe, head, whole_head, should_stop, should_pause))
 
     def _both(

@@ -1,7 +1,7 @@
-"""Names what is on pictures, with the model beside this file. Needs only numpy, Pillow and onnxruntime.
+"""Names what is on pictures, with the model beside this file. Needs only what requirements.txt lists.
 
     python predict.py photo1.jpg photo2.jpg
-    python predict.py *.jpg --csv answers.csv
+    python predict.py folder-of-photos --csv answers.csv
 
     from predict import Classifier
     answer = Classifier("model.onnx").predict("photo.jpg")
@@ -14,14 +14,17 @@ comes after that is inside the model.
 
 import argparse
 import csv
+import glob
 import json
 import sys
 import unicodedata
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import simplejpeg
 from PIL import Image
 
 try:  # phone pictures in HEIC, where pillow-heif is installed
@@ -30,6 +33,9 @@ except ImportError:
     pass
 else:
     pillow_heif.register_heif_opener()
+
+# Of a folder's files those that are pictures by their names.
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,17 @@ class Classifier:
     def pixels(self, picture):
         """(H, W, 3) uint8: upright, RGB, on white, no larger than the model was taught on."""
         if isinstance(picture, Image.Image):
-            return self._array(picture)
+            return self._upright(picture, picture)
         with Image.open(picture) as image:
             if image.format in ("JPEG", "MPO"):
-                image.draft(image.mode, (self._short, self._short))  # decode at the smallest scale that is enough
-            return self._array(image)
+                inverted = "adobe" not in image.info
+                return self._upright(_jpeg(Path(picture).read_bytes(), self._short, inverted), image)
+            return self._upright(image, image)
 
-    def _array(self, image):
+    def _upright(self, image, told):
+        """The pixels of `image`, turned as `told` has it in its EXIF."""
         image.load()  # some formats are turned upright by that
-        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+        turn = _TURNS.get(told.getexif().get(0x0112, 1))
         image = self._shrunk(_rgb(image, self._shrunk))
         return np.ascontiguousarray(image if turn is None else image.transpose(turn))
 
@@ -95,12 +103,27 @@ _TURNS = {
 }
 
 
+def _jpeg(data, side, inverted):
+    """A JPEG in RGB at the smallest eighths of its size that still have `side` pixels. Pillow only knows halves."""
+    space = simplejpeg.decode_jpeg_header(data)[2]
+    inks = space in ("CMYK", "YCCK")
+    wanted = {"colorspace": "CMYK" if inks else "RGB", "min_height": side, "min_width": side}
+    try:
+        pixels = simplejpeg.decode_jpeg(data, **wanted)
+    except ValueError as error:  # stray bytes before the end cost no pixel; anything else may
+        if "extraneous bytes before marker 0xd9" not in str(error):
+            raise
+        pixels = simplejpeg.decode_jpeg(data, strict=False, **wanted)
+    if inks:  # how much light each ink lets through
+        light = (255 - pixels if inverted else pixels).astype(np.uint16)
+        pixels = ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
 def _rgb(image, shrunk):
     """`image` as RGB; what is transparent lies on white, deep grey is scaled by the bits in use."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_grey(np.asarray(image))).convert("RGB")
-    if image.mode == "CMYK":
-        return _inks(image)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         layer = np.asarray(shrunk(image.convert("RGBA").convert("RGBa")))
         colours, alpha = layer[..., :3], layer[..., 3:]
@@ -108,12 +131,6 @@ def _rgb(image, shrunk):
     if image.mode in ("1", "L"):
         return shrunk(image.convert("L")).convert("RGB")
     return image.convert("RGB")
-
-
-def _inks(image):
-    """RGB of CMYK as Pillow gives it: how much light each ink lets through."""
-    light = 255 - np.asarray(image).astype(np.uint16)
-    return Image.fromarray(((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8))
 
 
 def _grey(samples):
@@ -143,35 +160,62 @@ def _plain(text):
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def _files(names):
+    """The files that `names` mean: themselves, all pictures of a folder, or, as on Windows, what fits a pattern."""
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+        elif not path.exists() and any(sign in name for sign in "*?["):
+            yield from map(Path, sorted(glob.glob(name)))
+        else:
+            yield path
+
+
+def _row(file, classifier):
+    """A line for the terminal, whether it is an answer, and the cells of the table."""
+    name = _plain(str(file))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of large pictures and odd tags
+            answer = classifier.predict(file)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else "cannot be read as a picture"
+        return f"{name}: {why}", False, [_cell(str(file)), "", "", "", why, *("" for _ in classifier.classes)]
+    best, share = answer.ranking[0]
+    shares = dict(answer.ranking)
+    doubt = "  (like nothing it was taught)" if answer.strange else ""
+    found = [round(shares[known], 4) for known in classifier.classes]
+    cells = [_cell(str(file)), _cell(best), round(share, 4), "yes" if answer.strange else "no", "", *found]
+    return f"{name}: {_plain(best)}  {share:.1%}{doubt}", True, cells
+
+
 def main():
+    """Answer the command line; the exit status is 2 when no picture could be read."""
     parser = argparse.ArgumentParser(description="Names what is on pictures.")
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("pictures", nargs="+", help="picture files or folders of them")
     parser.add_argument("--model", type=Path, default=Path(__file__).with_name("model.onnx"))
     parser.add_argument("--csv", type=Path, help="write a table that spreadsheets can open")
     args = parser.parse_args()
-    classifier, rows, failed = Classifier(args.model), [], 0
-    for file in args.pictures:
-        try:
-            answer = classifier.predict(file)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            print(f"{_plain(str(file))}: cannot be read ({type(error).__name__})", file=sys.stderr)
-            rows.append([_cell(str(file)), "", "", "cannot be read", *("" for _ in classifier.classes)])
-            failed += 1
-            continue
-        name, share = answer.ranking[0]
-        doubt = "  (like nothing it was taught)" if answer.strange else ""
-        print(f"{_plain(str(file))}: {_plain(name)}  {share:.1%}{doubt}")
-        shares = dict(answer.ranking)
-        found = [round(shares[known], 4) for known in classifier.classes]
-        rows.append([_cell(str(file)), _cell(name), round(share, 4), "strange" if answer.strange else "", *found])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # terminals that have no letters for a class's name
+    files = list(_files(args.pictures))
+    if not files:
+        print("No pictures found there.", file=sys.stderr)
+        return 2
+    classifier, rows, answered = Classifier(args.model), [], 0
+    for file in files:
+        line, good, cells = _row(file, classifier)
+        print(line, file=sys.stdout if good else sys.stderr, flush=True)
+        answered += good
+        rows.append(cells)
     if args.csv:
+        shares = (_cell(f"share of {name}") for name in classifier.classes)
         with args.csv.open("w", newline="", encoding="utf-8-sig") as out:
             writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
-            writer.writerow(
-                ["file", "class", "confidence", "note", *(_cell(f"share of {c}") for c in classifier.classes)]
-            )
+            writer.writerow(["file", "class", "confidence", "unlike anything taught", "problem", *shares])
             writer.writerows(rows)
-    return 2 if failed == len(args.pictures) else 0
+    return 0 if answered else 2
 
 
 if __name__ == "__main__":

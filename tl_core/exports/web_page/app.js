@@ -4,22 +4,28 @@
 (() => {
   const WORDS = {
     en: {
-      title: "What is on the picture?", lead: "This page can tell apart: {classes}.", choose: "Choose pictures",
-      camera: "Use the camera", stop: "Stop the camera", still: "Keep this picture",
+      title: "What is on the picture?", lead: "This page can tell apart: {classes}.", more: "{count} more",
+      choose: "Choose pictures", camera: "Use the camera", stop: "Stop the camera", still: "Keep this picture",
       drop: "You can also drop pictures here or paste one.", private: "Your pictures stay on this device.",
       loading: "Getting ready …", ready: "Ready.", working: "Looking at {name} …",
       strange: "This does not look like anything I was taught. These are only the nearest names.",
-      unreadable: "This file cannot be opened as a picture.", nocamera: "The camera cannot be used: {why}",
-      failed: "The model cannot run in this browser: {why}",
+      unreadable: "This file cannot be opened as a picture here. JPEG and PNG always can.",
+      nocamera: "The camera cannot be used: {why}", failed: "The model cannot run in this browser: {why}",
+      NotAllowedError: "you or your device did not allow it. Allow it in the browser's settings and try again.",
+      NotFoundError: "no camera was found.", NotReadableError: "another program is using it. Close that and try again.",
+      insecure: "browsers only allow it on pages whose address starts with https.",
     },
     zh: {
-      title: "图片上是什么？", lead: "这个网页能区分：{classes}。", choose: "选择图片",
-      camera: "使用摄像头", stop: "关闭摄像头", still: "留下这张",
+      title: "图片上是什么？", lead: "这个网页能区分：{classes}。", more: "另外 {count} 个",
+      choose: "选择图片", camera: "使用摄像头", stop: "关闭摄像头", still: "留下这张",
       drop: "也可以把图片拖到这里，或粘贴一张。", private: "图片不会离开这台设备。",
       loading: "正在准备……", ready: "准备好了。", working: "正在看 {name} ……",
       strange: "这不像我学过的任何东西。下面只是最接近的名字。",
-      unreadable: "这个文件不能作为图片打开。", nocamera: "无法使用摄像头：{why}",
-      failed: "模型无法在这个浏览器里运行：{why}",
+      unreadable: "这个文件在这里不能作为图片打开。JPEG 和 PNG 总是可以的。",
+      nocamera: "无法使用摄像头：{why}", failed: "模型无法在这个浏览器里运行：{why}",
+      NotAllowedError: "您或您的设备没有允许。请在浏览器设置里允许后再试。",
+      NotFoundError: "没有找到摄像头。", NotReadableError: "另一个程序正在使用它。请关闭那个程序后再试。",
+      insecure: "浏览器只允许地址以 https 开头的网页使用摄像头。",
     },
   };
   const language = (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
@@ -27,9 +33,7 @@
     WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
   const $ = (id) => document.getElementById(id);
   const facts = window.TL_MODEL.facts;
-  const SHOWN = 5;
-  // A picture of a phone is shrunk to this short side by the browser first: memory on phones is short.
-  const LARGEST = 2 * facts.short;
+  const SHOWN = 5, NAMED = 12; // classes with a bar; classes in the first sentence
 
   function bytes(text) {
     const raw = atob(text), out = new Uint8Array(raw.length);
@@ -47,32 +51,18 @@
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(glue) };
     ort.env.wasm.wasmBinary = await unpacked(window.TL_RUNTIME.wasm);
-    return ort.InferenceSession.create(bytes(window.TL_MODEL.onnx), { executionProviders: ["wasm"] });
-  }
-
-  function pixelsOf(source, width, height) {
-    const scale = Math.min(1, LARGEST / Math.min(width, height));
-    const canvas = document.createElement("canvas");
-    canvas.width = Math.max(1, Math.round(width * scale));
-    canvas.height = Math.max(1, Math.round(height * scale));
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(source, 0, 0, canvas.width, canvas.height);
-    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-    const rgb = new Uint8Array(canvas.width * canvas.height * 3);
-    for (let from = 0, to = 0; from < data.length; from += 4) {
-      rgb[to++] = data[from]; rgb[to++] = data[from + 1]; rgb[to++] = data[from + 2];
-    }
-    return new ort.Tensor("uint8", rgb, [canvas.height, canvas.width, 3]);
+    const model = bytes(window.TL_MODEL.onnx);
+    window.TL_RUNTIME = window.TL_MODEL.onnx = null; // some 60 MB of text
+    return ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
   }
 
   let session, turn = Promise.resolve();
   // One picture at a time: the runtime cannot do two, and a phone would not want to.
-  function ask(tensor) {
+  function ask(bitmap, jpeg) {
     turn = turn.catch(() => {}).then(async () => {
-      const found = await session.run({ picture: tensor });
+      const { data, shape } = window.TL_PICTURE.pixelsOf(bitmap, jpeg, facts);
+      bitmap.close();
+      const found = await session.run({ picture: new ort.Tensor("uint8", data, shape) });
       const shares = Array.from(found.probabilities.data);
       const unknown = found.unknown.data[0];
       const ranking = shares.map((share, at) => [facts.classes[at], share]).sort((a, b) => b[1] - a[1]);
@@ -82,13 +72,8 @@
   }
 
   async function classify(blob) {
-    const options = { imageOrientation: "from-image", colorSpaceConversion: "none" };
-    const picture = await createImageBitmap(blob, options);
-    try {
-      return await ask(pixelsOf(picture, picture.width, picture.height));
-    } finally {
-      picture.close();
-    }
+    const { bitmap, jpeg } = await window.TL_PICTURE.opened(blob);
+    return ask(bitmap, jpeg);
   }
 
   function element(kind, name, text) {
@@ -112,18 +97,28 @@
     return [...parts, bars];
   }
 
+  async function what(blob) {
+    let opened;
+    try {
+      opened = await window.TL_PICTURE.opened(blob);
+    } catch {
+      return [element("p", "strange", say("unreadable"))];
+    }
+    try {
+      return shown(await ask(opened.bitmap, opened.jpeg));
+    } catch (error) {
+      return [element("p", "strange", say("failed", { why: error.message }))];
+    }
+  }
+
   async function show(blob, name) {
+    if (!(await window.classifier.catch(() => null))) return; // what is wrong is on the page already
     $("state").textContent = say("working", { name });
     const card = element("li", "card"), image = element("img"), side = element("div", "answer");
     image.alt = name;
     image.src = URL.createObjectURL(blob);
-    let what;
-    try {
-      what = shown(await classify(blob));
-    } catch {
-      what = [element("p", "strange", say("unreadable"))];
-    }
-    side.append(...what, element("p", "name", name));
+    image.onload = image.onerror = () => URL.revokeObjectURL(image.src);
+    side.append(...(await what(blob)), element("p", "name", name));
     card.append(image, side);
     $("answers").prepend(card);
     $("state").textContent = say("ready");
@@ -141,30 +136,40 @@
     $("camera").textContent = say("camera");
   }
 
-  async function watch() {
+  // The next frame is only taken when the last one is answered: a slow device sees fewer of them, never old ones.
+  async function watch(mine) {
     const video = $("video");
-    while (stream) {
+    while (stream === mine) {
       if (video.videoWidth) {
-        const answer = await ask(pixelsOf(video, video.videoWidth, video.videoHeight));
-        $("live-answer").replaceChildren(...shown(answer));
+        const answer = await ask(await createImageBitmap(video), false);
+        if (stream === mine) $("live-answer").replaceChildren(...shown(answer));
       }
       await new Promise(requestAnimationFrame);
     }
   }
 
+  function noCamera(error) {
+    stopCamera();
+    const why = !window.isSecureContext ? say("insecure") : error.name in WORDS.en ? say(error.name) : error.message;
+    $("state").textContent = say("nocamera", { why });
+  }
+
   async function toggleCamera() {
     if (stream) return stopCamera();
+    $("camera").disabled = true; // until the person has answered the browser's question
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      stream.getVideoTracks()[0].addEventListener("ended", stopCamera); // unplugged, or no longer allowed
+      $("video").srcObject = stream;
+      $("live").hidden = $("still").hidden = false;
+      $("camera").textContent = say("stop");
+      await $("video").play();
+      watch(stream).catch(noCamera);
     } catch (error) {
-      $("state").textContent = say("nocamera", { why: error.message });
-      return;
+      noCamera(error);
+    } finally {
+      $("camera").disabled = false;
     }
-    $("video").srcObject = stream;
-    await $("video").play();
-    $("live").hidden = $("still").hidden = false;
-    $("camera").textContent = say("stop");
-    watch();
   }
 
   function keepStill() {
@@ -181,24 +186,32 @@
     document.addEventListener("paste", (event) => showAll([...event.clipboardData.files]));
     for (const kind of ["dragover", "dragleave", "drop"]) {
       document.addEventListener(kind, (event) => {
-        event.preventDefault();
+        event.preventDefault(); // or the browser leaves the page for the picture
         $("drop").classList.toggle("over", kind === "dragover");
         if (kind === "drop") showAll([...event.dataTransfer.files]);
       });
     }
   }
 
+  function named() {
+    const rest = facts.classes.length - NAMED;
+    const last = rest > 0 ? [say("more", { count: rest })] : [];
+    return [...facts.classes.slice(0, NAMED), ...last].join(language === "zh" ? "、" : ", ");
+  }
+
+  $("alone").remove();
   document.documentElement.lang = language;
   for (const place of document.querySelectorAll("[data-word]")) {
-    place.textContent = say(place.dataset.word, { classes: facts.classes.slice(0, 12).join(", ") });
+    place.textContent = say(place.dataset.word, { classes: named() });
   }
   document.title = say("title");
   $("state").textContent = say("loading");
+  wire();
   window.classifier = started().then((ready) => {
     session = ready;
-    wire();
     $("files").disabled = $("camera").disabled = false;
     $("state").textContent = say("ready");
     return { classify };
-  }, (error) => { $("state").textContent = say("failed", { why: error.message }); throw error; });
+  });
+  window.classifier.catch((error) => { $("state").textContent = say("failed", { why: error.message }); });
 })();
