@@ -61,7 +61,7 @@ class StandIn:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer leaves in one piece: in two, the second would wait for the first to be acknowledged
+    disable_nagle_algorithm = True  # else an answer's body waits until its head was acknowledged
     hub: StandIn
 
     def log_message(self, *args: Any) -> None:

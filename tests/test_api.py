@@ -19,7 +19,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.browser import ROOT, App
+from tests.browser import ROOT, App, running
 from tests.conftest import picture
 from tl_core.bundle.bundle import load
 from tl_core.bundle.files import from_zip
@@ -319,3 +319,13 @@ def test_guessed_classes_are_confirmed_first_and_no_model_is_said_to_be_missing_
                 early()
     finally:
         work.sets.close()
+
+
+@pytest.mark.slow
+def test_without_the_extra_for_agents_the_app_starts_and_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['mcp'] = None\n")
+    with running(tmp_path, PYTHONPATH=str(tmp_path)) as app:
+        assert called(app, "status", [NOBODYS, 0])[0] == "error"
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{app.url}gradio_api/mcp/schema", timeout=20)
+        assert "MCP" not in app.log.read_text()

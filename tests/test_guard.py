@@ -21,7 +21,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def ask(
-    path: str = "/", method: str = "GET", body: bytes = b"", chunk: int = 1000, **headers: str
+    path: str = "/", method: str = "GET", body: bytes = b"", chunk: int = 1000, served: Any = app, **headers: str
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     given = {"host": "127.0.0.1:7860", **{k.replace("_", "-"): v for k, v in headers.items()}}
     scope = {
@@ -43,7 +43,7 @@ def ask(
     settings = GuardSettings(
         LOOPBACK | {"me.hf.space"}, max_upload=50_000, max_body=5_000, endpoints=frozenset({"predict"})
     )
-    guard = Guard(app, settings)
+    guard = Guard(served, settings)
     asyncio.run(guard(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
@@ -86,7 +86,14 @@ def test_case_85_and_98_other_sites_change_and_follow_nothing(headers: dict[str,
 
 
 @pytest.mark.parametrize(
-    "path", ["/gradio_api/call/predict", "/gradio_api/call/v2/predict/1", "/gradio_api/mcp/", "/gradio_api/info"]
+    "path",
+    [
+        "/gradio_api/call/predict",
+        "/gradio_api/call/v2/predict/1",
+        "/gradio_api/run/predict",
+        "/gradio_api/mcp/",
+        "/gradio_api/info",
+    ],
 )
 def test_programs_name_no_site_and_get_in(path: str) -> None:
     assert ask(path)[0] == 200 == ask(path, "POST", b"{}")[0]
@@ -116,7 +123,7 @@ def test_the_page_itself_may() -> None:
         "/gradio_api/proxy=https://x",
         "/gradio_api/file=https://evil.example/x",
         "/gradio_api/openapi.json",
-        "/gradio_api/run/predict",
+        "/gradio_api/run/ask_to_stop",
         "/gradio_api/api/predict",
         "/gradio_api/call/begin",
         "/gradio_api/call/v2/begin",
@@ -148,6 +155,19 @@ def test_case_101_and_102_headers_protect_the_visitor() -> None:
     assert b"img-src 'self' data: blob:;" in headers[b"content-security-policy"]
     assert headers[b"cache-control"] == b"private, no-store"
     assert b"access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(("path", "caught"), [("/gradio_api/call/v2/predict", True), ("/gradio_api/queue/join", False)])
+def test_parameters_that_an_endpoint_does_not_have_are_the_callers_mistake(path: str, caught: bool) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise TypeError("Parameter `x` is not a valid key-word argument.")
+
+    if not caught:
+        with pytest.raises(TypeError):
+            ask(path, "POST", served=failing)
+        return
+    status, _, text = ask(path, "POST", served=failing)
+    assert status == 400 and b"parameters" in text
 
 
 def test_websockets_are_not_served() -> None:

@@ -20,7 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _CLOSED = re.compile(
     r"/(?:gradio_api/)?(?:deep_link|monitoring|process_recording|dev/|run-history|runs|vibe|proxy=|component_server"
-    r"|file=https?:|openapi\.json|run/|api/)"
+    r"|file=https?:|openapi\.json|api/|run/(?!predict/?$))"
 )
 # A named endpoint: Gradio answers for the private ones of the page, too, whatever they are called.
 _NAMED = re.compile(r"/(?:gradio_api/)?call/(?:v2/)?([^/]*)")
@@ -87,9 +87,12 @@ class Guard:
 
         try:
             await self._app(scope, self._counted(scope, receive), send_guarded)
-        except _TooLargeError:
+        except (_TooLargeError, TypeError) as error:
+            answer = _failure(error, scope["path"])
+            if answer is None:
+                raise
             if not started:
-                await _answer(send, 413, "This is larger than the page accepts.")
+                await _answer(send, *answer)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         if _host(headers.get(b"host", "")) not in self._settings.hosts:
@@ -131,6 +134,15 @@ class Guard:
             return message
 
         return receive_counted
+
+
+def _failure(error: Exception, path: str) -> tuple[int, str] | None:
+    """What is said of an error that is the caller's; None for one that is not."""
+    if isinstance(error, _TooLargeError):
+        return 413, "This is larger than the page accepts."
+    if _NAMED.match(path):  # how Gradio fails at parameters that an endpoint does not have, or lacks
+        return 400, "This endpoint needs other parameters; /gradio_api/info says which."
+    return None
 
 
 def _host(value: str) -> str:

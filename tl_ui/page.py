@@ -101,22 +101,27 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             moved.then(None, None, None, js=_TO_THE_STEP)
             if on_arrival is not None:
                 on_arrival(moved)
+        further = use.further.click(_further, memory, [memory, steps], **PRIVATE)
+        further.then(None, None, None, js=_TO_THE_STEP)
         on_data(use.start_over.click(lambda: (EMPTY, gr.Walkthrough(selected=1)), None, [memory, steps], **PRIVATE))
 
-        def restore(memory: Memory) -> tuple[Memory, Any]:
-            step = _furthest(work, memory)
-            return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
-
-        opened = data.opening.opened
-        shown = opened.success(_go_to(4), memory, [memory, steps], **PRIVATE)
+        shown = data.opening.opened.success(_go_to(4), memory, [memory, steps], **PRIVATE)
         shown.then(None, None, None, js=_TO_THE_STEP)
         for arrive in (on_train, on_results, on_use):
             arrive(shown)
-        found = page.load(restore, memory, [memory, steps], **PRIVATE)
+        found = page.load(_restore(work), memory, [memory, steps], **PRIVATE)
         found.then(data.tabs.show_collected, memory, data.tabs.builder, **PRIVATE)
         for arrive in (on_data, on_train, on_results, on_use):
             arrive(found)
     return page
+
+
+def _restore(work: Workspace) -> Any:
+    def handler(memory: Memory) -> tuple[Memory, Any]:
+        step = _furthest(work, memory)
+        return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
+
+    return handler
 
 
 def _go_to(step: int) -> Any:
@@ -124,6 +129,11 @@ def _go_to(step: int) -> Any:
         return {**memory, "step": step}, gr.Walkthrough(selected=step)
 
     return handler
+
+
+def _further(memory: Memory) -> tuple[Memory, Any]:
+    """To more pictures, with the model that is shown as the one to go on from."""
+    return {**memory, "base": memory.get("run", ""), "step": 1}, gr.Walkthrough(selected=1)
 
 
 def _furthest(work: Workspace, memory: Memory) -> int:

@@ -52,7 +52,10 @@ class ResultsStep:
         elif scores.mistakes:
             note = figures.heading(say(language, "results.mistakes"))
         gallery = gr.update(value=pictures, visible=bool(pictures))
-        return panel.headline(scores, language), note, gallery, panel.details(scores, language)
+        headline = panel.headline(scores, language)
+        if report.went_on:
+            headline += figures.message("info", say(language, "results.went_on"))
+        return headline, note, gallery, panel.details(scores, language)
 
 
 def _mistakes(scores: Evaluation, images: ImageSet, language: str) -> list[tuple[RGB, str]]:

@@ -67,6 +67,7 @@ class UseStep:
         self.outputs = [self.download, self._share.licence]
         with gr.Row():
             self.back = gr.Button(t("nav.back"), elem_id="back-to-results")
+            self.further = gr.Button(t("use.further"), elem_id="train-further")
             self.start_over = gr.Button(t("nav.start_over"), elem_id="start-over")
 
         one.change(self.predict_one, [one, memory], [picture, strange, answer], **_PREDICT)

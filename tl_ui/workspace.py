@@ -28,7 +28,7 @@ from tl_core.events import Event, Progress
 from tl_core.exports.process import export
 from tl_core.exports.record import Export, Kind
 from tl_core.hub.checks import PushCheck, PushWish, check
-from tl_core.hub.fetch import fetch
+from tl_core.hub.fetch import fetch, name_of
 from tl_core.hub.push import Pushed, push
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.jobs.slices import SLICED
@@ -52,11 +52,12 @@ log = logging.getLogger("transfer_lab.page")
 
 @dataclass(frozen=True)
 class Report:
-    """A finished run: where its bundle is, how good it is, and how it was made."""
+    """A finished run: where its bundle is, how good it is, how it was made, and whether from an earlier model."""
 
     bundle: Path
     evaluation: Evaluation
     backbone: str
+    went_on: bool = False
 
 
 class Workspace:
@@ -112,7 +113,7 @@ class Workspace:
             source = file
         yield Progress("reading", 0, 1)
         try:
-            open_bundle(source, folder)
+            open_bundle(source, folder, name="" if file else name_of(repo))
         finally:
             if file is None:
                 shutil.rmtree(source, ignore_errors=True)
@@ -175,7 +176,8 @@ class Workspace:
             if folder is not None:
                 record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
                 evaluation = Evaluation.from_dict(record["evaluation"])
-                return Report(folder / "bundle", evaluation, record["backbone"])
+                went_on = record.get("training", {}).get("went_on") is True
+                return Report(folder / "bundle", evaluation, record["backbone"], went_on)
         return None
 
     # using

@@ -43,6 +43,7 @@ from tl_core.models.classifier import Classifier
 # 1 knew linear heads only, 2 no unknown score; both checked the card, which people may edit, like a weight
 FORMAT = 3
 _MAX_TENSORS = 5_000
+_MAX_HEADER = 2_000_000  # bytes of a file's list of tensors; the library would read 100 MB
 _LONGEST_DATE = 40  # characters
 _TIMM_CROP_MODES = {"crop": "center", "squash": "squash", "pad": "border"}
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
@@ -294,6 +295,9 @@ def _is_name(name: object) -> bool:
 
 def _check_tensors(file: Path, wanted: Mapping[str, Tensor], name: str) -> None:
     """Names, shapes and types of the stored tensors against those `wanted`, from the header alone."""
+    with file.open("rb") as opened:
+        if int.from_bytes(opened.read(8), "little") > _MAX_HEADER:
+            raise DamagedBundleError(name=name, reason=f"{file.name} cannot be read")
     try:
         with safe_open(file, framework="pt") as stored:
             names = list(stored.keys())

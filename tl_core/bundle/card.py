@@ -119,6 +119,8 @@ def _split(facts: CardFacts, words: Words) -> list[str]:
     if official is not None:
         own = words("made.split_unseeded") if seed is None else words("made.split_own", seed=seed)
         said.append(words("made.split_official") if official else own)
+    if facts.flag("went_on"):
+        said.append(words("made.went_on"))
     if (moved := facts.count("moved_copies")) is not None and moved:
         said.append(words("made.moved", moved=moved))
     if (copies := facts.count("copies")) is not None:

@@ -8,13 +8,13 @@ bundle.json         what timm has no place for, and the SHA-256 of every other f
 README.md           the model card
 """
 
-import lzma
 import zipfile
-import zlib
 from pathlib import Path
-from typing import IO
 
-from tl_core.errors import NotABundleError
+from tl_core.data.listing import Listing, Member, UnreadableEntryError
+from tl_core.data.zips import Zip
+from tl_core.errors import IntakeError, NotABundleError, PasswordError, TooLargeError
+from tl_core.settings import Settings
 
 MANIFEST, CONFIG, WEIGHTS, CARD = "bundle.json", "config.json", "model.safetensors", "README.md"
 HEAD, UNKNOWN = "head.safetensors", "unknown.safetensors"
@@ -23,12 +23,14 @@ OPTIONAL = (HEAD, UNKNOWN)
 MAX_JSON, MAX_WEIGHTS = 16_000_000, 2_000_000_000  # bytes
 # Formats of models that can run code when they are opened, or that other programs may open so.
 CODE = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".pt2", ".joblib", ".npy", ".npz", ".onnx", ".ckpt", ".h5", ".py")
+_TENSORS = ".safetensors"
 _MOST_ENTRIES = 100
+_PACKED_AT_MOST = 4  # times; weights hardly get smaller by packing
 
 
 def present(folder: Path) -> list[str]:
     """The names of the files that the bundle in `folder` has."""
-    return [*FILES, *(name for name in OPTIONAL if (folder / name).is_file())]
+    return [name for name in (*FILES, *OPTIONAL) if (folder / name).is_file()]
 
 
 def to_zip(folder: Path, target: Path) -> Path:
@@ -42,46 +44,53 @@ def to_zip(folder: Path, target: Path) -> Path:
 
 
 def from_zip(source: Path, into: Path) -> Path:
-    """Unpack a downloaded bundle's known files into the folder `into`. What a zip says of itself is not believed:
-    bytes are counted as they come. Raises NotABundleError."""
+    """Unpack a downloaded bundle's known files into the folder `into`. The zip is read as an upload is, and unpacks to
+    little more than it takes itself, as weights do. Raises NotABundleError."""
     name = source.name
     if not source.is_file():
         raise NotABundleError(name=name, reason="there is no such file or folder")
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            entries = _entries(archive, name)
-            for file in (*FILES, *OPTIONAL):
-                if file not in entries and file not in OPTIONAL:
-                    raise NotABundleError(name=name, reason=f"{file} is missing")
-                if file in entries:
-                    with archive.open(entries[file]) as packed, (into / file).open("wb") as out:
-                        _copy(packed, out, MAX_WEIGHTS if file in (WEIGHTS, *OPTIONAL) else MAX_JSON, name, file)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise NotABundleError(name=name, reason="it is not a complete zip") from error
+    size = source.stat().st_size
+    most = _PACKED_AT_MOST * size + 2 * MAX_JSON
+    limits = Settings(max_entries=_MOST_ENTRIES, max_unpacked=most, max_picture_bytes=MAX_WEIGHTS)
+    listing = Listing()
+    with source.open("rb") as file:
+        try:
+            archive = Zip(file, size, file.read(512), name, limits)
+            archive.list_into(listing)
+        except TooLargeError as error:
+            raise NotABundleError(name=name, reason="it holds more than any model made here") from error
+        except PasswordError as error:
+            raise NotABundleError(name=name, reason="it is locked with a password") from error
+        except (IntakeError, ValueError) as error:
+            raise NotABundleError(name=name, reason="it is not a complete zip") from error
+        members = _known(listing, name)
+        into.mkdir(parents=True, exist_ok=True)
+        for known, member in members.items():
+            try:
+                with (into / known).open("wb") as out:
+                    out.writelines(archive.pieces(member))
+            except UnreadableEntryError as error:
+                raise NotABundleError(name=name, reason=f"{known} in it is damaged") from error
     return into
 
 
-def _entries(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
-    """The files of a zip by their last name, each once. Raises NotABundleError for what no download of ours holds."""
-    found: dict[str, zipfile.ZipInfo] = {}
-    if len(archive.infolist()) > _MOST_ENTRIES:
-        raise NotABundleError(name=name, reason="it holds more files than any model made here")
-    for entry in archive.infolist():
-        last = entry.filename.rsplit("/", 1)[-1]
-        if last.lower().endswith(CODE):
-            kind = "." + last.rsplit(".", 1)[-1].lower()
+def _known(listing: Listing, name: str) -> dict[str, Member]:
+    """The bundle's files by their names, whatever folder they lie in. Raises NotABundleError for what no download of
+    ours holds."""
+    for path in (*(member.name for member in listing.members), *(path for path, _ in listing.skipped)):
+        if path.lower().endswith(CODE):
+            kind = "." + path.rsplit(".", 1)[-1].lower()
             raise NotABundleError(name=name, reason=f"it holds a {kind} file, which may run code; none made here does")
-        if last in found and last in (*FILES, *OPTIONAL):
+    found: dict[str, Member] = {}
+    for member in listing.members:
+        last = member.name.rsplit("/", 1)[-1]
+        if last not in (*FILES, *OPTIONAL):
+            continue
+        if last in found:
             raise NotABundleError(name=name, reason=f"{last} is in it twice")
-        found[last] = entry
+        if member.size > (MAX_WEIGHTS if last.endswith(_TENSORS) else MAX_JSON):
+            raise NotABundleError(name=name, reason=f"{last} is too large")
+        found[last] = member
+    for missing in (file for file in FILES if file not in found and file != CARD):
+        raise NotABundleError(name=name, reason=f"{missing} is missing")
     return found
-
-
-def _copy(packed: IO[bytes], out: IO[bytes], limit: int, name: str, file: str) -> None:
-    done = 0
-    while chunk := packed.read(1 << 20):
-        done += len(chunk)
-        if done > limit:
-            raise NotABundleError(name=name, reason=f"{file} is too large")
-        out.write(chunk)

@@ -8,28 +8,30 @@ import os
 import resource
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from tl_core import errors
-from tl_core.bundle.files import from_zip
+from tl_core.bundle.files import CARD, MAX_WEIGHTS, from_zip
 from tl_core.data.child import SilentError, child_lines
 from tl_core.errors import BundleError, NotABundleError
 from tl_core.events import Finished, to_line
 from tl_core.settings import scrubbed_environment
 
 REPORT, BUNDLE, EVENTS = "report.json", "bundle", "events.jsonl"
-_MEMORY = 24_000_000_000  # bytes of address space; importing torch takes up to half of it
+# Bytes on top of the program's own: the largest weights there may be, in the file, in the network, and once more.
+_UNPACKING, _LOADING = 500_000_000, 8_000_000_000
 _SECONDS = 120.0
 
 
-def open_bundle(source: Path, folder: Path) -> float:
+def open_bundle(source: Path, folder: Path, *, name: str = "") -> float:
     """Make the zip or folder `source` a finished run in the new `folder`; gives its accuracy. A folder is moved there.
+    `name` is what the person knows it by, where that is not the name of the file.
 
     Raises BundleError, and leaves nothing then.
     """
-    job = {"source": str(source), "folder": str(folder)}
+    name = name or source.name
+    job = {"source": str(source), "folder": str(folder), "name": name}
     try:
         lines = child_lines(
             "tl_core.bundle.opening",
@@ -46,7 +48,7 @@ def open_bundle(source: Path, folder: Path) -> float:
         return float(answer["accuracy"])
     shutil.rmtree(folder, ignore_errors=True)
     if answer is None:
-        raise NotABundleError(name=source.name, reason="it took more memory or time than any model made here")
+        raise NotABundleError(name=name, reason="it took more memory or time than any model made here")
     raise _error(answer)
 
 
@@ -59,23 +61,27 @@ def _error(answer: dict[str, Any]) -> BundleError:
 
 def _opened(source: Path, folder: Path) -> float:
     """In the child: unpack, load once, and describe the run."""
-    from tl_core.bundle.bundle import load
-
     bundle = folder / BUNDLE
     folder.mkdir(parents=True)
+    _limit_memory(_UNPACKING)
     if source.is_dir():
         shutil.move(source, bundle)
     else:
         from_zip(source, bundle)
-    try:
-        _, info = load(bundle)
-    except BundleError as error:  # the person knows it by the name of the file
-        error.values["name"] = source.name
-        raise type(error)(**error.values) from error
-    evaluation = info.evaluation.to_dict()
+    _limit_memory(None)
+    from tl_core.bundle.bundle import load  # brings torch, and is not what the limits are for
+    from tl_core.bundle.card import card
+    from tl_core.bundle.card_facts import CardFacts
+    from tl_core.models.heads import describe
+
+    _limit_memory(_LOADING)
+    model, info = load(bundle)
+    if not (bundle / CARD).is_file():  # somebody took it from the Hub; a download has one
+        facts = CardFacts(info, describe(model.head)["kind"])
+        (bundle / CARD).write_text(card(facts), encoding="utf-8")
     accuracy = float(info.evaluation.accuracy)
     record = {
-        "evaluation": evaluation,
+        "evaluation": info.evaluation.to_dict(),
         "training": info.training,
         "backbone": info.backbone.id,
         "seconds": {},
@@ -86,20 +92,32 @@ def _opened(source: Path, folder: Path) -> float:
     return accuracy
 
 
+def _limit_memory(more: int | None) -> None:
+    """No more than `more` bytes of address space on top of what the program has by now; None: as it likes."""
+    statm, (_, most) = Path("/proc/self/statm"), resource.getrlimit(resource.RLIMIT_AS)
+    if not statm.exists():  # not Linux
+        return
+    limit = most
+    if more is not None:
+        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + more
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
 def main() -> None:
     job = json.load(sys.stdin)
-    limits = {resource.RLIMIT_AS: _MEMORY, resource.RLIMIT_CPU: int(_SECONDS), resource.RLIMIT_CORE: 0}
-    for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    limits = {resource.RLIMIT_CPU: int(_SECONDS), resource.RLIMIT_FSIZE: MAX_WEIGHTS, resource.RLIMIT_CORE: 0}
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
     source, folder = Path(job["source"]), Path(job["folder"])
     try:
         answer: dict[str, Any] = {"accuracy": _opened(source, folder)}
-    except BundleError as error:
-        answer = {"error": type(error).__name__, "values": error.values}
-    except (MemoryError, OSError, ValueError, TypeError, RecursionError, zipfile.BadZipFile):
-        answer = {"error": "NotABundleError", "values": {"name": source.name, "reason": "it cannot be read"}}
+    except BundleError as error:  # by the name that the person knows
+        answer = {"error": type(error).__name__, "values": error.values | {"name": job["name"]}}
+    except (MemoryError, OSError, ValueError, TypeError, RecursionError, RuntimeError, LookupError):
+        answer = {"error": "NotABundleError", "values": {"name": job["name"], "reason": "it cannot be read"}}
     out.write(json.dumps(answer) + "\n")
     out.flush()
 

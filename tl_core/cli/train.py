@@ -6,12 +6,12 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from tl_core import wording
-from tl_core.bundle.files import MANIFEST, from_zip
+from tl_core.bundle.files import MANIFEST, from_zip, present
 from tl_core.cli.reading import add_way, describe, prepared, summary, to_train_on
 from tl_core.cli.terminal import print_json, show, stop_flag
 from tl_core.data.edits import Edit, from_record, to_record
@@ -153,7 +153,7 @@ def _here(args: argparse.Namespace, should_stop: Any) -> Finished:
     if args.resume is not None:
         try:
             record = json.loads((args.out / _PLAN).read_text(encoding="utf-8"))
-            plan, images = Plan.from_dict(record), load(args.out / _SET, _edits(args.out))
+            plan, images = _moved(Plan.from_dict(record), args.out), load(args.out / _SET, _edits(args.out))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OptionError(
                 option="--resume", found=f"“{args.out}”", needed="a folder that `train --out` made is needed"
@@ -195,10 +195,20 @@ def _start_from(args: argparse.Namespace) -> None:
     if given.resolve() != kept.resolve():
         shutil.rmtree(kept, ignore_errors=True)
         if given.is_dir():
-            shutil.copytree(given, kept)
+            load_bundle(given)  # before anything of it is copied
+            kept.mkdir()
+            for name in present(given):
+                shutil.copyfile(given / name, kept / name)
         else:
             from_zip(given, kept)
     args.start_from, args.backbone = str(kept.resolve()), load_bundle(kept)[1].backbone.id
+
+
+def _moved(plan: Plan, out: Path) -> Plan:
+    """The plan of the run in `out`, wherever that folder lies by now."""
+    if not plan.wishes.start_from:
+        return plan
+    return replace(plan, wishes=replace(plan.wishes, start_from=str((out / _START).resolve())))
 
 
 def _plan(args: argparse.Namespace, images: ImageSet, settings: Settings) -> Any:

@@ -7,13 +7,14 @@ any bound) and take any dictionary size; 50 KB can ask for gigabytes. Here the o
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 CHUNK = 1 << 16
 MAX_DICTIONARY = 150_000_000  # bytes; the strongest setting of xz and 7-Zip's zip takes 65 MB
 UNPACK_ERRORS = (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
 _PIECE = 1 << 18
+_PIECE_OF_FILE = 1 << 24
 _MAX_STREAMS = 1_000_000  # packed streams one behind the other; parallel packers write one every 64 KB
 
 
@@ -75,9 +76,10 @@ def zip_lzma(header: bytes) -> Decompressor:
     )
 
 
-def unpacked(file: BinaryIO, packed: int, size: int, decompressor: Decompressor) -> bytes:
-    """What the next `packed` bytes of `file` unpack to, which has to be `size` bytes. Raises an UNPACK_ERROR."""
-    pieces, wanted = [], size + 1  # one more, to notice that there is more
+def unpacked(file: BinaryIO, packed: int, size: int, decompressor: Decompressor) -> Iterator[bytes]:
+    """What the next `packed` bytes of `file` unpack to, piece by piece, which has to be `size` bytes in the end. Raises
+    an UNPACK_ERROR."""
+    wanted = size + 1  # one more, to notice that there is more
     while wanted and not decompressor.eof:
         data = b""
         if decompressor.needs_input:
@@ -85,11 +87,11 @@ def unpacked(file: BinaryIO, packed: int, size: int, decompressor: Decompressor)
             packed -= len(data)
             if not data:
                 break
-        pieces.append(_decompress(decompressor, data, wanted))
-        wanted -= len(pieces[-1])
+        piece = _decompress(decompressor, data, min(wanted, _PIECE_OF_FILE))
+        wanted -= len(piece)
+        yield piece
     if wanted != 1:
         raise ValueError("not the size it claims")
-    return b"".join(pieces)
 
 
 # Magic bytes of the streams a tar may be packed in -> what makes a decompressor for one.

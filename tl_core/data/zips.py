@@ -39,6 +39,7 @@ _FULL = 0xFFFFFFFF  # a 32-bit field that says: see the 64-bit one
 _STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 _METHODS = (_STORED, _DEFLATED, _BZIP2, _LZMA)
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_STORED_PIECE = 1 << 24  # bytes
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,12 @@ class Zip:
             raise PasswordError(name=self._name)
 
     def read(self, member: Member) -> bytes:
-        entry = self._entries[member.at]
+        return b"".join(self.pieces(member))
+
+    def pieces(self, member: Member) -> Iterator[bytes]:
+        """The bytes of one file, a few megabytes at a time. Raises UnreadableEntryError, at the end too: what came
+        before is then worth nothing."""
+        entry, crc = self._entries[member.at], 0
         try:
             self._file.seek(entry.offset)
             local = self._file.read(_LOCAL_RECORD.size)
@@ -111,25 +117,34 @@ class Zip:
             if magic != _LOCAL or self._file.read(name_length) != entry.raw:
                 raise ValueError("another file than the directory says")
             self._file.seek(extra_length, 1)
-            data = self._unpacked(entry)
+            for piece in self._unpacked(entry):
+                crc = zlib.crc32(piece, crc)
+                yield piece
         except DictionaryTooLargeError as error:
             raise UnreadableEntryError("unsupported_compression") from error
         except (*UNPACK_ERRORS, struct.error) as error:
             raise UnreadableEntryError("damaged") from error
-        if zlib.crc32(data) != entry.crc:
+        if crc != entry.crc:
             raise UnreadableEntryError("damaged")
-        return data
 
-    def _unpacked(self, entry: _Entry) -> bytes:
+    def _unpacked(self, entry: _Entry) -> Iterator[bytes]:
         """The bytes of the entry whose data comes next in the file; `size` was bounded when it was listed."""
         if entry.method == _STORED:
-            if entry.packed != entry.size or len(data := self._file.read(entry.size)) != entry.size:
+            if entry.packed != entry.size:
                 raise ValueError("not the size it claims")
-            return data
+            return self._stored(entry.size)
         if entry.method == _LZMA:
             return unpacked(self._file, entry.packed - 9, entry.size, zip_lzma(self._file.read(9)))
         decompressor = Inflate(-15) if entry.method == _DEFLATED else bz2.BZ2Decompressor()
         return unpacked(self._file, entry.packed, entry.size, decompressor)
+
+    def _stored(self, left: int) -> Iterator[bytes]:
+        while left:
+            piece = self._file.read(min(left, _STORED_PIECE))
+            if not piece:
+                raise ValueError("not the size it claims")
+            left -= len(piece)
+            yield piece
 
     def _find_directory(self, head: bytes) -> _Directory:
         """By the end record, the last of the file: junk behind it, or a whole zip in front of it, changes nothing."""

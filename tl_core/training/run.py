@@ -351,7 +351,9 @@ class _Run:
         model.trunk.to(self._device)
 
     def _record(self, model: _Model, taught: list[int], stopped: bool) -> dict[str, Any]:
-        plan = self._plan
+        # Where the model that it goes on from lies is nobody else's business; that there was one is.
+        went_on, plan = bool(self._plan.wishes.start_from), self._plan
+        plan = replace(plan, wishes=replace(plan.wishes, start_from=""))
         return {
             "backbone": model.row.id,
             "chosen_by": plan.chosen_by,
@@ -362,6 +364,7 @@ class _Run:
             "head": plan.head,
             "framing": model.preprocessing.framing,
             "balance": plan.balance,
+            "went_on": went_on,
             **model.record,
             "train_pictures": len(taught),
             "pictures_per_class": self._per_class(taught, model.evaluation),
