@@ -19,7 +19,7 @@ from tl_ui.workspace import Workspace
 
 schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis")
 pytestmark = pytest.mark.slow
-_CASES = 200  # of each endpoint
+_CASES = 100  # of each endpoint
 
 
 def described(settings: Settings) -> Any:

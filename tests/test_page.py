@@ -45,7 +45,7 @@ def push_it(page: Any, app: App) -> None:
     page.fill("#share-token input", READ)
     page.click("#share-push")
     page.wait_for_selector("#share-done:has-text('may only read')")
-    assert page.input_value("#share-token input") == "" and app.hub.repos == {}
+    assert page.input_value("#share-token input") == "" and "alice/ants-and-bees" not in app.hub.repos
     page.fill("#share-token input", GOOD)
     page.click("#share-push")
     page.wait_for_selector("#share-done .tl-checklist:has-text('The name alice/ants-and-bees is free')")
