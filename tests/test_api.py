@@ -77,6 +77,7 @@ def test_the_documents_session_in_python_does_the_whole_job(session: dict[str, A
     assert load(from_zip(Path(path), tmp_path / "model"))[1].class_names == ("circles", "stars")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
 def test_the_documents_session_in_a_shell_does_the_whole_job(app: App, tmp_path: Path) -> None:
     script = "\n".join(examples("sh", app))

@@ -196,7 +196,7 @@ def advanced(page: Any, **values: int) -> None:
             "gru",
             "last blocks of the network learn",
         ),
-        ({"head": "Random forest"}, "forest", "stays as it is"),
+        pytest.param({"head": "Random forest"}, "forest", "stays as it is", marks=pytest.mark.slow),
         pytest.param(
             {"head": "Ensemble (linear, MLP and forest averaged)", "balance": "On"},
             "ensemble",

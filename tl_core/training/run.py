@@ -226,7 +226,7 @@ class _Run:
         try:
             row, trunk = self._start(known or wanted)
         except WeightsUnavailableError:
-            yield notice("backbone_fallback", title=row.title)
+            yield notice("backbone_fallback", title=find(known or wanted).title)
             row, trunk = EMBEDDED, backbones.load(EMBEDDED, timeout=0)
         self._journal.put("backbone", row.id)  # whoever goes on takes the same, and not what can be had by then
         if row.id != self._plan.backbone:
