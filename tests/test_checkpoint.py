@@ -68,6 +68,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_while_saving_there_is_always_a_whole_one(tmp_path: Path) -> None:
     kept, last = Checkpoints(tmp_path, "x", "me"), 0
     for moment in range(4):

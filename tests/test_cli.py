@@ -58,6 +58,7 @@ def test_train_then_predict(make_zip: Zipper, tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text(encoding="utf-8-sig").count("\n") == 3
 
 
+@pytest.mark.slow
 def test_doctor_knows_this_machine() -> None:
     record = last_json(cli("doctor", "--json"))
     assert record["pictures a second (built-in backbone)"] > 1

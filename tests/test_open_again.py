@@ -85,6 +85,7 @@ def test_cases_62_to_67_what_is_not_as_it_was_saved_is_named_and_leaves_nothing(
     assert not (tmp_path / "run").exists() and time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 def test_case_69_a_hostile_zip_is_as_harmless_as_an_upload(packed: Path, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -133,6 +133,7 @@ def test_killed_again_and_again_and_resumed_it_ends_with_the_same_weights(
     assert same(out, straight)
 
 
+@pytest.mark.slow
 def test_slices_give_the_same_weights_as_one_go(
     upload: Path, straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_stopped_on_the_page_it_keeps_the_best_and_goes_on_to_the_same_end(
     assert same(run.path, straight)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_result_of_one_to_rounding(upload: Path, straight: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -177,6 +177,7 @@ def test_a_stopped_fine_tuning_keeps_a_usable_model(images: ImageSet, settings: 
     assert (tmp_path / "run" / "checkpoints").exists(), "it can go on from there"
 
 
+@pytest.mark.slow
 def test_features_of_a_converted_network_answer_like_the_shipped_one(
     make_zip: Zipper, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_visitor_trains_stops_is_refused_and_goes_on(browser: Any, space: Spac
 
 @pytest.mark.browser
 @pytest.mark.skipif(NEEDS_BROWSER[1].args[0], reason="no chromium on this machine")
+@pytest.mark.slow
 def test_without_quota_the_processor_goes_on_and_answers_cost_none(browser: Any, space: Space, tmp_path: Path) -> None:
     page = opened(browser, space)
     space.lend(nothing="refuse")
