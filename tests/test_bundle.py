@@ -105,6 +105,21 @@ def test_transformers_loads_the_folder_to_the_same_answers(tmp_path: Path, setti
         assert all(abs(theirs[label] - confidence) < 0.02 for label, confidence in mine.ranking)
 
 
+def test_every_cell_of_the_table_stands_under_its_name() -> None:
+    import csv
+
+    rows: list[tuple[str, Prediction | str]] = [
+        ("a.jpg", Prediction((("ants", 0.75), ("bees", 0.25)), 0.9, True)),
+        ("b.jpg", Prediction((("bees", 1.0), ("ants", 0.0)), 0.1, False)),
+        ("c.jpg", "the file is empty"),
+    ]
+    found = list(csv.DictReader(predictions_csv(rows, ("ants", "bees"))[1:].splitlines()))
+    assert [row["unlike anything taught"] for row in found] == ["yes", "no", ""]
+    assert [row["problem"] for row in found] == ["", "", "the file is empty"]
+    assert [row["class"] for row in found] == ["ants", "bees", ""]
+    assert [row["share of bees"] for row in found] == ["0.25", "1.0", ""]
+
+
 @pytest.mark.parametrize("framing", ["crop", "squash", "pad"])
 def test_every_framing_gives_the_networks_size(framing: Any) -> None:
     p = bundle.Preprocessing(64, framing, 0.875, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

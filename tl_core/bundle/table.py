@@ -26,8 +26,8 @@ def predictions_csv(rows: "Sequence[tuple[str, Prediction | str]]", class_names:
             "file",
             "class",
             "confidence",
-            "unlike anything taught",
             "problem",
+            "unlike anything taught",
             *(text_cell(f"share of {name}") for name in class_names),
         ]
     )

@@ -1,4 +1,4 @@
-"""The model as a small Python program without any of ours: numpy, Pillow and ONNX Runtime answer as the app does."""
+"""The model as a small Python program without any of ours: it decodes as the app does and asks ONNX Runtime."""
 
 import shutil
 from pathlib import Path
