@@ -155,8 +155,8 @@ def test_case_72_its_table_holds_text_and_numbers_only(tmp_path: Path) -> None:
     with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
         header, good, bad = csv.reader(file)
     assert header[5:] == [f"share of {name}" for name in HOSTILE] and len(good) == len(bad) == len(header)
-    assert (good[0], good[1], good[3], bad[0]) == ("'=1+1.jpg", "'=1+1", "yes", "'-2.png")
-    assert "cannot be read" in bad[4]
+    assert (good[0], good[1], good[4], bad[0]) == ("'=1+1.jpg", "'=1+1", "yes", "'-2.png")
+    assert "cannot be read" in bad[3]
     assert abs(sum(float(share) for share in good[5:]) - 1) < 0.01
 
 
@@ -168,6 +168,25 @@ def test_case_72_a_cell_is_guarded_as_in_the_tables_of_the_app() -> None:
     spec.loader.exec_module(predict)
     assert [predict._cell(text) for text in HOSTILE] == [text_cell(text) for text in HOSTILE]
     del sys.modules["exported_predict"]
+
+
+def test_case_46_what_other_programs_would_open_is_refused_and_costs_only_its_own_row(
+    program: Path, tmp_path: Path
+) -> None:
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    (tmp_path / "drawing.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    (tmp_path / "photo.jpg").write_bytes(picture(1))
+    path = f"{ghostscript.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run(program, "drawing.jpg", "photo.jpg", "--csv", "out.csv", cwd=tmp_path, PATH=path)
+    assert done.returncode == 0 and not (tmp_path / "started").exists()
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+        bad, good = csv.DictReader(file)
+    assert "cannot be read" in bad["problem"] and bad["class"] == "" and bad["unlike anything taught"] == ""
+    assert good["problem"] == "" and good["class"] and good["unlike anything taught"] in ("yes", "no")
 
 
 def test_its_requirements_are_what_it_imports() -> None:

@@ -34,6 +34,11 @@ except ImportError:
 else:
     pillow_heif.register_heif_opener()
 
+# What Transfer Lab reads. Pillow alone would open more, some of it by other programs (EPS by Ghostscript).
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+Image.init()
+_KNOWN = [name for name in _FORMATS if name in Image.OPEN]
+
 # Of a folder's files those that are pictures by their names.
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
@@ -70,7 +75,7 @@ class Classifier:
         """(H, W, 3) uint8: upright, RGB, on white, no larger than the model was taught on."""
         if isinstance(picture, Image.Image):
             return self._upright(picture, picture)
-        with Image.open(picture) as image:
+        with Image.open(picture, formats=_KNOWN) as image:
             if image.format in ("JPEG", "MPO"):
                 inverted = "adobe" not in image.info
                 return self._upright(_jpeg(Path(picture).read_bytes(), self._short, inverted), image)
@@ -79,7 +84,7 @@ class Classifier:
     def _upright(self, image, told):
         """The pixels of `image`, turned as `told` has it in its EXIF."""
         image.load()  # some formats are turned upright by that
-        turn = _TURNS.get(told.getexif().get(0x0112, 1))
+        turn = _TURNS.get(_orientation(told))
         image = self._shrunk(_rgb(image, self._shrunk))
         return np.ascontiguousarray(image if turn is None else image.transpose(turn))
 
@@ -103,8 +108,20 @@ _TURNS = {
 }
 
 
+def _orientation(image):
+    """How the EXIF of a loaded picture has it turned, 1 to 8; XMP is not asked. TIFF was turned by loading it."""
+    exif = Image.Exif()
+    try:
+        exif.load(b"" if image.format == "TIFF" else image.info.get("exif", b""))
+        return exif.get(0x0112, 1)
+    except Exception:  # an odd tag says nothing of the picture
+        return 1
+
+
 def _jpeg(data, side, inverted):
     """A JPEG in RGB at the smallest eighths of its size that still have `side` pixels. Pillow only knows halves."""
+    if data[-2:] != b"\xff\xd9" and data.count(b"\xff\xda") == 1:
+        data += b"\xff\xd9"  # where only the end marker is missing, all of the picture is there
     space = simplejpeg.decode_jpeg_header(data)[2]
     inks = space in ("CMYK", "YCCK")
     wanted = {"colorspace": "CMYK" if inks else "RGB", "min_height": side, "min_width": side}
@@ -179,14 +196,14 @@ def _row(file, classifier):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of large pictures and odd tags
             answer = classifier.predict(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise anything; one bad file must not stop the others
         why = "there is no such file" if isinstance(error, FileNotFoundError) else "cannot be read as a picture"
-        return f"{name}: {why}", False, [_cell(str(file)), "", "", "", why, *("" for _ in classifier.classes)]
+        return f"{name}: {why}", False, [_cell(str(file)), "", "", why, "", *("" for _ in classifier.classes)]
     best, share = answer.ranking[0]
     shares = dict(answer.ranking)
     doubt = "  (like nothing it was taught)" if answer.strange else ""
     found = [round(shares[known], 4) for known in classifier.classes]
-    cells = [_cell(str(file)), _cell(best), round(share, 4), "yes" if answer.strange else "no", "", *found]
+    cells = [_cell(str(file)), _cell(best), round(share, 4), "", "yes" if answer.strange else "no", *found]
     return f"{name}: {_plain(best)}  {share:.1%}{doubt}", True, cells
 
 
@@ -213,7 +230,7 @@ def main():
         shares = (_cell(f"share of {name}") for name in classifier.classes)
         with args.csv.open("w", newline="", encoding="utf-8-sig") as out:
             writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
-            writer.writerow(["file", "class", "confidence", "unlike anything taught", "problem", *shares])
+            writer.writerow(["file", "class", "confidence", "problem", "unlike anything taught", *shares])
             writer.writerows(rows)
     return 0 if answered else 2
 
