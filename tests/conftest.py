@@ -4,7 +4,7 @@ import io
 import os
 import random
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 
 from examples.make_data import draw_shape
 from tests.browser import app, browser, context  # noqa: F401  fixtures
+from tests.hub_stand_in import StandIn, standing_in
 from tl_core.data.edits import Edit
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
@@ -107,6 +108,13 @@ def read_set(settings: Settings, tmp_path: Path) -> Callable[[Path], ImageSet]:
         return load(tmp_path / into)
 
     return read
+
+
+@pytest.fixture
+def hub() -> Iterator[StandIn]:
+    """A Hub of the test's own on loopback."""
+    with standing_in() as stand_in:
+        yield stand_in
 
 
 @dataclass(frozen=True)

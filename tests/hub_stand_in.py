@@ -15,6 +15,8 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -271,3 +273,13 @@ def serve(
     hub.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # seconds that a shutdown waits
     return hub, server
+
+
+@contextmanager
+def standing_in(handler: type[Handler] = Handler) -> Iterator[StandIn]:
+    """One for as long as it is needed."""
+    stand_in, server = serve(handler=handler)
+    yield stand_in
+    stand_in.silent.clear()
+    server.shutdown()
+    server.server_close()

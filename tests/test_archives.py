@@ -446,7 +446,9 @@ def test_case_27_nothing_is_said_in_four_ways(attack: Attack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("front", "behind"), [(b"\x7fELF" + os.urandom(96), b""), (b"", os.urandom(100)), (b"MZ" + bytes(98), bytes(100))]
+    ("front", "behind"),
+    [(b"\x7fELF" + os.urandom(96), b""), (b"", os.urandom(100)), (b"MZ" + bytes(98), bytes(100))],
+    ids=["in front", "behind", "both"],
 )
 def test_case_28_junk_around_a_zip_changes_nothing(front: bytes, behind: bytes, read_bytes: ReadBytes) -> None:
     data = raw_zip(pictures())

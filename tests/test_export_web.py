@@ -183,6 +183,7 @@ def test_the_camera_is_looked_at_live_and_a_still_is_kept(hosted: Any) -> None:
     hosted.wait_for_selector("#live-answer .first")
     hosted.click("#still")
     hosted.wait_for_selector(".card .first")
+    assert hosted.inner_text(".card .name") == "From the camera"
     hosted.click("#camera")
     hosted.wait_for_selector("#live", state="hidden")
     hosted.wait_for_timeout(500)
@@ -226,6 +227,10 @@ def test_a_page_without_its_files_says_to_unpack_the_zip(browser: Any, page_fold
         page = context.new_page()
         page.goto((tmp_path / "index.html").as_uri())
         assert "unpack the whole zip" in page.inner_text("#alone") and "解压" in page.inner_text("#alone")
+        for name in ("app.js", "picture.js", "model.js", "onnxruntime.js", "style.css"):  # all but the runtime
+            shutil.copyfile(page_folder / name, tmp_path / name)
+        page.reload()
+        assert "unpack the whole zip" in page.inner_text("#alone")
 
 
 def test_case_70_hostile_class_names_are_text(browser: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Exports answer as the app does, or are not offered: the graph, ONNX, 8 bits, the script, and the check itself."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from tests.conftest import Trained, picture
 from tests.test_bundle import NAMES, made
+from tl_core.bundle.bundle import load, save
 from tl_core.bundle.predictor import Predictor
 from tl_core.bundle.table import text_cell
 from tl_core.cli.commands import main
@@ -27,10 +29,11 @@ from tl_core.exports.drawn import drawn
 from tl_core.exports.graph import Framing
 from tl_core.exports.make import make
 from tl_core.exports.process import export
-from tl_core.exports.record import Agreement, Export
+from tl_core.exports.record import Agreement, Export, state_of
 from tl_core.models import backbone, heads
 from tl_core.models.catalogue import find
 from tl_core.settings import Settings
+from tl_ui.workspace import Workspace
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -108,8 +111,6 @@ def test_eight_bits_are_a_quarter_of_the_size_and_nearly_agree(trained: Trained,
     "kind", ["gru", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("mlp", marks=pytest.mark.slow)]
 )
 def test_heads_that_timm_cannot_express_have_their_onnx(kind: str, tmp_path: Path) -> None:
-    import dataclasses
-
     from tl_core.bundle import bundle
     from tl_core.models.catalogue import EMBEDDED
 
@@ -135,7 +136,7 @@ def test_heads_that_timm_cannot_express_have_their_onnx(kind: str, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["vit_small", "convnext_tiny", "mobilenet_v3_large", "swin_t", "squeezenet1_1"])
 def test_every_family_converts(row: str, tmp_path: Path) -> None:
-    from tl_core.bundle.bundle import BundleInfo, load, now, save
+    from tl_core.bundle.bundle import BundleInfo, now
 
     made(tmp_path / "any", ("ants", "bees"))
     info, found = load(tmp_path / "any")[1], find(row)
@@ -164,6 +165,35 @@ def test_what_answers_differently_is_not_offered(
     assert last.agreement is not None and last.agreement.largest > 0.02
 
 
+def test_a_page_too_large_for_browsers_is_not_offered(
+    trained: Trained, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = dataclasses.replace(making._WAYS["web"], most=plain.stat().st_size - 1)
+    monkeypatch.setitem(making._WAYS, "web", way)
+    *_, last = make(trained.bundle, "web", tmp_path / "x", some(trained, 4))
+    assert isinstance(last, Export) and (last.file, last.problem) == ("", "too_large")
+    *_, other = make(trained.bundle, "script", tmp_path / "x", some(trained, 4))
+    assert isinstance(other, Export) and other.file
+
+
+def test_a_model_that_was_trained_on_has_exports_and_answers_of_its_own(tmp_path: Path, settings: Settings) -> None:
+    """A run that goes on leaves another model in the same place."""
+    bundle, work, pictures = tmp_path / "b", Workspace(settings), drawn()[:3]
+    made(bundle, ("ants", "bees"))
+    *_, first = make(bundle, "onnx", tmp_path / "x", pictures)
+    before = work.predictor(bundle).answers(pictures)[0]
+    assert work.predictor(bundle) is work.predictor(bundle)
+    model, info = load(bundle)
+    with torch.no_grad():
+        model.head.weight.neg_()
+    save(bundle, model.trunk, model.head, info)
+    after = work.predictor(bundle).answers(pictures)[0]
+    assert not torch.allclose(before, after, atol=0.01)
+    *_, second = make(bundle, "onnx", tmp_path / "x", pictures)
+    assert isinstance(first, Export) and isinstance(second, Export) and second.agreement is not None
+    assert second != first and second.agreement.largest < 0.001
+
+
 def test_an_order_of_equals_is_no_difference() -> None:
     assert Tolerance(1.0, 0.02).holds(Agreement(500, 500, 0.01, 0.0))
     assert not Tolerance(1.0, 0.02).holds(Agreement(500, 499, 0.01, 0.0))
@@ -179,7 +209,7 @@ def test_the_process_says_how_far_it_is_and_finds_its_work_again(trained: Traine
     assert last.agreement.compared == len(trained.images.pictures) and last.agreement.yours
     assert {step.stage for step in steps[:-1] if not isinstance(step, Export)} == {"exporting", "checking"}
     assert list(export(trained.bundle, "script", tmp_path / "x")) == [last]
-    assert Export.load(tmp_path / "x", "onnx") is not None
+    assert Export.load(tmp_path / "x", "onnx", state_of(trained.bundle)) is not None
 
 
 def test_the_command_line_exports(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,12 @@
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.hub_stand_in import FINE, GOOD, READ, SIGNED_IN, Repo, StandIn, serve
+from tests.hub_stand_in import FINE, GOOD, READ, SIGNED_IN, Repo, StandIn
 from tests.test_bundle import made
 from tl_core import errors, hub_errors
 from tl_core.bundle.files import FILES, present
@@ -20,14 +19,6 @@ from tl_core.hub.fetch import fetch, name_of
 from tl_core.hub.licences import FREE, allowed
 from tl_core.hub.push import Pushed, push
 from tl_core.models.catalogue import CATALOGUE, EMBEDDED, find
-
-
-@pytest.fixture
-def hub() -> Iterator[StandIn]:
-    stand_in, server = serve()
-    yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,13 @@ Each was first seen to hang, to say something untrue, or to end as a bug of ours
 
 import errno
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import close_session
 
-from tests.hub_stand_in import Handler, Repo, StandIn, serve
+from tests.hub_stand_in import Handler, Repo, standing_in
 from tests.test_bundle import made
 from tests.test_hub import send
 from tl_core import errors, hub_errors
@@ -23,14 +21,6 @@ from tl_core.hub.access import Account
 from tl_core.hub.fetch import fetch
 
 FULL = "Private repository storage limit reached, please upgrade your plan to increase your private storage limit"
-
-
-@contextmanager
-def standing_in(handler: type[Handler]) -> Iterator[StandIn]:
-    stand_in, server = serve(handler=handler)
-    yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")

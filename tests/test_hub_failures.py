@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.hub_stand_in import GOOD, SIGNED_IN, Handler, Repo, StandIn, serve
+from tests.hub_stand_in import GOOD, SIGNED_IN, Handler, Repo, StandIn, standing_in
 from tests.test_bundle import made
 from tests.test_hub import send
 from tl_core import errors, hub_errors
@@ -29,21 +29,6 @@ from tl_core.hub.push import push
 from tl_core.models.catalogue import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
-
-
-@contextlib.contextmanager
-def standing_in(handler: type[Handler] = Handler) -> Iterator[StandIn]:
-    stand_in, server = serve(handler=handler)
-    yield stand_in
-    stand_in.silent.clear()
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def hub() -> Iterator[StandIn]:
-    with standing_in() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_an_opened_model_is_a_finished_run(packed: Path, settings: Settings) -> 
     assert isinstance(key, str) and len(steps) == 1
     report = work.report(key)
     assert report is not None and report.evaluation.class_names == ("ants", "bees")
-    assert load(report.bundle)[1].class_names == ("ants", "bees")
+    assert load(report.bundle)[1].class_names == ("ants", "bees") and not report.went_on
     assert work.images_of(key) is None
     assert work.report("A" * 22) is None
 
@@ -156,8 +156,26 @@ def test_training_goes_on_from_a_model_with_its_weights(
     _, after = load(out / "bundle")
     assert after.class_names == ("circles", "squares", "stars")
     assert after.preprocessing.size == info.preprocessing.size
-    assert main(["train", "--resume", str(out)]) == 0
+    record = json.loads((out / "bundle" / "bundle.json").read_text())
+    assert record["training"]["went_on"] and str(tmp_path) not in json.dumps(record)
     capsys.readouterr()
+    assert "a model trained earlier" in (out / "bundle" / "README.md").read_text()
+    for name in ("report.json", "journal.json"):
+        (out / name).unlink()
+    moved = out.rename(tmp_path / "moved")  # a run goes on wherever its folder lies
+    assert main(["train", "--resume", str(moved)]) == 0
+    assert all(
+        torch.equal(load_file(moved / "bundle" / "model.safetensors")[name], before[name]) for name in shared_names
+    )
+
+
+def test_a_folder_that_is_no_bundle_is_not_copied(make_zip: Zipper, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "diary.txt").write_text("dear")
+    data, out = make_zip({"stars": 4, "circles": 4}), tmp_path / "out"
+    assert main(["train", str(data), "--out", str(out), "--start-from", str(mine)]) == 2
+    assert not list(out.rglob("diary.txt"))
 
 
 def test_classes_that_would_be_forgotten_are_named(packed: Path, settings: Settings, make_zip: Zipper) -> None:
@@ -211,7 +229,9 @@ def test_a_download_opens_on_the_page_and_is_trained_further(
 
 @pytest.mark.browser
 @pytest.mark.skipif(NEEDS_BROWSER[1].args[0], reason="no chromium on this machine")
-def test_case_70_an_opened_model_with_hostile_names_runs_nothing(context: Any, app: App, tmp_path: Path) -> None:
+def test_cases_70_and_71_an_opened_model_with_hostile_names_runs_nothing(
+    context: Any, app: App, tmp_path: Path
+) -> None:
     made(tmp_path / "b")
     app.hub.repos["alice/hostile"] = Repo(
         private=True, files={name: (tmp_path / "b" / name).read_bytes() for name in present(tmp_path / "b")}
@@ -224,6 +244,11 @@ def test_case_70_an_opened_model_with_hostile_names_runs_nothing(context: Any, a
     page.click("#open-open")
     page.wait_for_selector("#one-upload:visible")
     assert page.input_value("#open-token input") == ""
+    hostile = {"name": "<img src=x onerror=alert(1)>.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
+    page.get_by_role("tab", name="Many pictures").click()
+    page.set_input_files("#many-upload input[type=file]", [hostile])
+    page.wait_for_selector("#many-answers table")
+    page.get_by_role("tab", name="One picture").click()
     (tmp_path / "a.jpg").write_bytes(picture(1))
     page.set_input_files("#one-upload input[type=file]", str(tmp_path / "a.jpg"))
     page.wait_for_selector("#one-answer:visible")

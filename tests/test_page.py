@@ -57,6 +57,36 @@ def push_it(page: Any, app: App) -> None:
     assert b"license: apache-2.0" in repo.files["README.md"]
     assert {token for _, _, token in app.hub.requests if token} == {GOOD, READ}
     assert page.input_value("#share-token input") == ""
+    assert not page.is_visible("#share-demo")  # a Space could not read a private model
+
+    page.fill("#share-name input, #share-name textarea", "ants-for-all")
+    page.click("#share-private input")
+    page.fill("#share-token input", GOOD)
+    page.click("#share-push")
+    page.wait_for_selector("#share-done a:has-text('alice/ants-for-all')", timeout=60_000)
+    page.fill("#share-name input, #share-name textarea", "something else")  # the demo is of what was pushed
+    page.fill("#share-token input", GOOD)
+    page.click("#share-demo")
+    page.wait_for_selector("#share-demo-done a:has-text('ants-for-all-demo')")
+    assert "app.py" in app.hub.repos["spaces/alice/ants-for-all-demo"].files
+    assert page.input_value("#share-token input") == ""
+
+
+# Every value of every IndexedDB of the page as text; localStorage and the like are read beside it.
+DATABASES = """async () => {
+  const asked = (request) => new Promise((done, failed) => {
+    request.onsuccess = () => done(request.result); request.onerror = () => failed(request.error);
+  });
+  const found = [];
+  for (const { name } of await indexedDB.databases()) {
+    const database = await asked(indexedDB.open(name));
+    for (const store of database.objectStoreNames) {
+      found.push(await asked(database.transaction(store).objectStore(store).getAll()));
+    }
+    database.close();
+  }
+  return JSON.stringify(found);
+}"""
 
 
 def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
@@ -109,7 +139,7 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     kept = page.evaluate(
         "JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), document.cookie])"
     )
-    assert GOOD not in kept
+    assert GOOD not in kept and GOOD not in page.evaluate(DATABASES)
     assert GOOD not in app.log.read_text()
     assert not any(GOOD.encode() in file.read_bytes() for file in app.data.rglob("*") if file.is_file())
 

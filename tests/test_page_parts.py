@@ -16,8 +16,9 @@ from tl_core.data.imageset import PIXELS, Classes, Reading, Skipped, Stored
 from tl_core.data.understand import understand
 from tl_core.evaluation.metrics import evaluate
 from tl_core.events import Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
+from tl_core.hub.push import Pushed
 from tl_core.settings import Settings
-from tl_ui import figures, panel, understood, words
+from tl_ui import figures, panel, share_step, understood, words
 from tl_ui.changes import State, View, asked
 from tl_ui.parts.forms import Act
 
@@ -214,6 +215,13 @@ def test_sentences_are_in_the_language_the_labels_are_in(header: str, language: 
 
     assert words.language_of(Request()) == language  # type: ignore[arg-type]
     assert words.language_of(None) == "en"
+
+
+def test_a_model_that_timm_cannot_load_is_not_said_to_load_there() -> None:
+    pushed = Pushed("alice/clf", "https://huggingface.co/alice/clf", "0")
+    assert "hf-hub:alice/clf" in share_step._done(pushed, "en", loadable=True)
+    told = share_step._done(pushed, "en", loadable=False)
+    assert "hf-hub" not in told and "pipeline" not in told and "predict.py" in told
 
 
 def test_no_word_is_kept_that_nothing_says() -> None:

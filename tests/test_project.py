@@ -51,7 +51,7 @@ def test_imports_only_go_down(path: Path) -> None:
     for name in imports(path):
         other = layer_of(name)
         assert other is None or other >= own, f"{module} imports {name}, which is above it"
-    if module.startswith("tl_core") and path.parent.name != "demo_space":  # which runs on a Space of its own
+    if module.startswith("tl_core"):
         assert not any(name.split(".")[0] == "gradio" for name in imports(path))
 
 

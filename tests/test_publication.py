@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from torch import nn
 
-from tests.hub_stand_in import GOOD, Repo, StandIn, serve
+from tests.hub_stand_in import GOOD, Repo, StandIn
 from tests.test_bundle import NAMES, edit, made
 from tl_core.bundle import bundle
 from tl_core.bundle.files import FILES
@@ -245,14 +244,6 @@ torch.save(found, sys.argv[2])
 """
 QUICK = ("embedded", "timm/test_vit2.r160_in1k", "timm/test_convnext.r160_in1k", "mobilenet_v3_small")
 MORE = ("resnet18", "densenet121", "vit_small", "convnext_tiny", "efficientnet_b0", "swin_t", "regnet_y_400mf")
-
-
-@pytest.fixture
-def hub() -> Iterator[StandIn]:
-    stand_in, server = serve()
-    yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 def environment(hub: StandIn, home: Path) -> dict[str, str]:

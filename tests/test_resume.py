@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,14 +46,17 @@ def drawing(label: int, seed: int) -> bytes:
     return data.getvalue()
 
 
-@pytest.fixture(scope="module")
-def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("upload") / "sides.zip"
+def drawn(path: Path, seeds: range) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for label, name in enumerate(("left", "right")):
-            for seed in range(60):
+            for seed in seeds:
                 archive.writestr(f"{name}/{seed:03}.png", drawing(label, seed))
     return path
+
+
+@pytest.fixture(scope="module")
+def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("upload") / "sides.zip", range(60))
 
 
 def command(out: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
@@ -179,6 +183,35 @@ def test_stopped_on_the_page_it_keeps_the_best_and_goes_on_to_the_same_end(
     last = EventLog(run.path).new()[-1]
     assert isinstance(last, Finished) and last.reason == "completed"
     assert same(run.path, straight)
+
+
+@pytest.mark.slow
+def test_going_on_from_a_tuned_model_is_better_than_starting_afresh_and_can_be_left_too(
+    straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
+) -> None:
+    """On fewer and other pictures of the same task: what was learned before is still there."""
+    images = read_set(drawn(tmp_path / "more.zip", range(100, 130)))
+    start = str(straight / "bundle")
+
+    def scored(out: str, *, seconds: float | None = None, **wishes: Any) -> float:
+        wished = Wishes(backbone="embedded", flips="off", **wishes)
+        plan = make_plan(wished, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
+        for slices in range(60):
+            *_, last = train(images, tmp_path / out, plan=plan, settings=settings, seconds=seconds)
+            if isinstance(last, Finished):
+                assert seconds is None or slices >= 1
+                return last.accuracy
+        raise AssertionError("every slice must get on")
+
+    assert scored("frozen", start_from=start) > scored("afresh") + 0.1
+    tuned: dict[str, Any] = {"strategy": "all", "epochs": 6, "image_size": 64, "start_from": start}
+    in_one_go = scored("tuned", **tuned)
+    settled_like(tmp_path / "tuned", tmp_path / "sliced")
+    assert scored("sliced", seconds=1.5, **tuned) == in_one_go >= 0.75
+    assert same(tmp_path / "sliced", tmp_path / "tuned")
+    record = json.loads((tmp_path / "tuned" / "bundle" / "bundle.json").read_text())
+    assert record["class_names"] == ["left", "right"] and record["training"]["went_on"]
+    assert str(straight) not in json.dumps(record), "where it lies is nobody else's business"
 
 
 @pytest.mark.slow

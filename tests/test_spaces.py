@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,13 @@ from huggingface_hub import SpaceCard
 
 from tests.browser import free_port
 from tests.conftest import picture
-from tests.hub_stand_in import GOOD, READ, Repo, StandIn, serve
+from tests.hub_stand_in import GOOD, READ, Repo, StandIn
 from tests.test_bundle import made
 from tl_core import errors, hub_errors
 from tl_core.bundle.predictor import Predictor
 from tl_core.cli.commands import main
 from tl_core.exports import onnx
 from tl_core.hub.spaces import ROOT, Deployed, add_demo, demo_files, deploy, tracked
-
-
-@pytest.fixture
-def hub() -> Iterator[StandIn]:
-    stand_in, server = serve()
-    yield stand_in
-    server.shutdown()
-    server.server_close()
 
 
 def sent(hub: StandIn, repo: str = "alice/lab", **wish: Any) -> Deployed:

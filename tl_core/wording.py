@@ -203,6 +203,7 @@ STAGES = {
 # Why a form of the model is not offered.
 EXPORT_PROBLEMS = {
     "differs": "it answers differently from the app, so it is not offered",
+    "too_large": "the model is too large for browsers; take a smaller backbone",
     "not_installed": "the program that makes it is not installed here",
     "other_system": "only a Mac can make and check it",
     "cannot_be_converted": "this kind of network cannot be converted",

@@ -7,11 +7,7 @@ Files are typed as text, though `gradio_client` sends objects: what an MCP clien
 of an object Gradio's own client behind the MCP tools would upload the file it names from this very machine.
 """
 
-import functools
-import logging
-import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote
@@ -22,13 +18,14 @@ from tl_core import wording
 from tl_core.cli.reading import Understood, oddities, summary
 from tl_core.data.edits import Relabel
 from tl_core.data.understand import unconfirmed, way_of
-from tl_core.errors import OptionError, TLError, plain
+from tl_core.errors import OptionError, plain
 from tl_core.events import Failed, Finished, Progress
 from tl_core.exports.record import KINDS, Export
 from tl_core.jobs.runs import EventLog, RunFolder
 from tl_core.training.plan import Effort, Wishes
+from tl_ui.handlers import speaks
 from tl_ui.parts.uploads import uploaded
-from tl_ui.words import DEFAULT, error_sentence, say
+from tl_ui.words import DEFAULT, say
 from tl_ui.workspace import Report, Workspace
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -45,7 +42,6 @@ _TURNS: dict[str, dict[str, Any]] = {
     "bundle": {"concurrency_limit": 2, "concurrency_id": "export"},
 }
 ENDPOINTS = frozenset(_TURNS)
-log = logging.getLogger("transfer_lab.api")
 
 
 class Api:
@@ -54,7 +50,7 @@ class Api:
     def __init__(self, work: Workspace) -> None:
         self._work = work
         for endpoint in (self.inspect, self.train, self.status, self.predict, self.bundle):
-            gr.api(_speaking(endpoint), api_name=endpoint.__name__, **_TURNS[endpoint.__name__])
+            gr.api(speaks(endpoint), api_name=endpoint.__name__, **_TURNS[endpoint.__name__])
 
     def inspect(self, upload: str) -> dict:  # type: ignore[type-arg]  # as Gradio describes it
         """Read a zip or tar of pictures, one folder for each class, and say what it is understood as.
@@ -218,25 +214,6 @@ class Api:
         if report is None:
             raise _gone()
         return report
-
-
-def _speaking(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors as sentences: ours as they are, anything else as one with a code that the log has too."""
-
-    @functools.wraps(endpoint)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return endpoint(*args, **kwargs)
-        except gr.Error:
-            raise
-        except TLError as error:
-            raise gr.Error(error_sentence(DEFAULT, error), print_exception=False) from None
-        except Exception:
-            code = secrets.token_hex(2)
-            log.exception("bug %s in %s", code, endpoint.__name__)
-            raise gr.Error(say(DEFAULT, "error.bug", code=code), print_exception=False) from None
-
-    return wrapped
 
 
 def _key(key: object) -> str:

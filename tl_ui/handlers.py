@@ -23,11 +23,11 @@ def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
     """A `TLError` of a plain handler becomes its sentence in a toast; anything else one fixed sentence with a code."""
 
     @functools.wraps(handler)
-    def wrapped(*args: Any) -> Any:
+    def wrapped(*args: Any, **named: Any) -> Any:
         request = next((arg for arg in args if isinstance(arg, gr.Request)), None)
         language = language_of(request) if request is not None else DEFAULT
         try:
-            return handler(*args)
+            return handler(*args, **named)
         except gr.Error:
             raise
         except TLError as error:

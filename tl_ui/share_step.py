@@ -22,7 +22,7 @@ SIGN_IN = os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CL
 _SHARE: dict[str, Any] = {**PRIVATE, "concurrency_id": "share", "concurrency_limit": 4}
 # With these nothing is wrong with the token: it may stay in its box.
 _KEEPS_TOKEN = (RepoNameError, RepoExistsError, LicenceConflictError, PublicAlreadyError)
-_Told = tuple[Any, Any, Any, Any]
+_Told = tuple[Any, Any, Any, Any, Any]
 
 
 class ShareStep:
@@ -57,11 +57,15 @@ class ShareStep:
                 replace = gr.Checkbox(label=t("share.replace"), value=False, elem_id="share-replace")
             button = gr.Button(t("share.push"), elem_id="share-push")
             done = gr.HTML(elem_id="share-done")
-            demo = gr.Button(t("share.demo"), visible=False, elem_id="share-demo")
+            pushed = gr.State("")  # where the last push of this page went
+            with gr.Group(visible=False) as after:
+                if not SIGN_IN:
+                    gr.Markdown(t("share.demo_help"), elem_classes=["tl-quiet"])
+                demo = gr.Button(t("share.demo"), elem_id="share-demo")
             demo_done = gr.HTML(elem_id="share-demo-done")
         inputs = [name, token, private, replace, self.licence, note, pictures, memory]
-        button.click(self.upload, inputs, [done, token, button, demo], **_SHARE)
-        demo.click(self.add_demo, [name, token, private, memory], [demo_done, token], **_SHARE)
+        button.click(self.upload, inputs, [done, token, button, after, pushed], **_SHARE)
+        demo.click(self.add_demo, [pushed, token], [demo_done, token], **_SHARE)
 
     def choices(self, memory: Memory) -> Any:
         """The licences that the run's backbone leaves to choose from."""
@@ -87,47 +91,41 @@ class ShareStep:
         request: gr.Request,
         signed_in: gr.OAuthToken | None,
     ) -> Iterator[_Told]:
-        """Check, make ready and push the run's model; gives what to show, what the token's box should hold, and
-        whether the buttons make sense."""
-        language, hidden = language_of(request), gr.update(visible=False)
+        """Check, make ready and push the run's model; gives what to show, what the token's box should hold, whether
+        the buttons make sense, and where the model is."""
+        language, key = language_of(request), str(memory.get("run", ""))
+        hidden, busy, idle = gr.update(visible=False), gr.update(interactive=False), gr.update(interactive=True)
         if not isinstance(name, str) or not name.strip():
-            yield figures.message("bad", say(language, "share.need_name")), gr.skip(), gr.update(), hidden
+            yield figures.message("bad", say(language, "share.need_name")), gr.skip(), gr.update(), hidden, ""
             return
         # Only a real tick counts: a client that sends something else must not make a model public or replace one.
         wish = PushWish(name.strip(), private is not False, replace is True, str(licence), str(note)[:500], language)
         try:
-            steps = self._work.publish(
-                str(memory.get("run", "")), wish, examples=pictures is True, token=_usable(token, signed_in)
-            )
+            steps = self._work.publish(key, wish, examples=pictures is True, token=_usable(token, signed_in))
             checked = ""
             for step in steps:
                 if isinstance(step, PushCheck):
                     checked = _checklist(step, language)
-                    yield checked, gr.skip(), gr.update(interactive=False), hidden
+                    yield checked, gr.skip(), busy, hidden, ""
                 elif isinstance(step, Pushed):
-                    yield _done(step, language), "", gr.update(interactive=True), gr.update(visible=True)
+                    told = _done(step, language, loadable=self._work.loadable(key))
+                    yield told, "", idle, gr.update(visible=not wish.private), step.repo_id
                 else:
                     label = say(language, f"stage.{step.stage}")
                     bar = figures.progress_bar(step.done / max(1, step.total), label, label)
-                    yield checked + bar, gr.skip(), gr.update(interactive=False), hidden
+                    yield checked + bar, gr.skip(), busy, hidden, ""
         except TLError as error:
             kept = gr.skip() if isinstance(error, _KEEPS_TOKEN) or not isinstance(error, HubError) else ""
             told = figures.message("bad", error_sentence(language, error))
-            yield told, kept, gr.update(interactive=True), hidden
+            yield told, kept, idle, hidden, ""
 
     def add_demo(
-        self,
-        name: str,
-        token: str,
-        private: bool,
-        memory: Memory,
-        request: gr.Request,
-        signed_in: gr.OAuthToken | None,
+        self, pushed: str, token: str, request: gr.Request, signed_in: gr.OAuthToken | None
     ) -> tuple[Any, Any]:
         """A Space that asks the model that was pushed."""
         language = language_of(request)
         try:
-            url = self._work.add_demo(str(name).strip(), token=_usable(token, signed_in))
+            url = self._work.add_demo(pushed, token=_usable(token, signed_in))
         except TLError as error:
             kept = gr.skip() if isinstance(error, ModelNotFoundError) else ""
             return figures.message("bad", error_sentence(language, error)), kept
@@ -148,10 +146,17 @@ def _checklist(found: PushCheck, language: str) -> str:
     return figures.checklist([*lines, say(language, "share.check_licence")])
 
 
-def _done(pushed: Pushed, language: str) -> str:
-    """Where the model is now, and how others load it."""
+def _done(pushed: Pushed, language: str, *, loadable: bool) -> str:
+    """Where the model is now, and how others load it: with timm and transformers where those know such a network."""
     link = figures.link(pushed.url, pushed.repo_id)
     told = figures.linked_message("good", say(language, "share.done", link="\0"), link)
+    if not loadable:
+        lines = (
+            f"hf download {pushed.repo_id} --local-dir model",
+            "pip install -r model/requirements.txt",
+            "python model/predict.py photo.jpg",
+        )
+        return told + figures.code(say(language, "share.load_script"), ["\n".join(lines)])
     timm = f'import timm\nmodel = timm.create_model("hf-hub:{pushed.repo_id}", pretrained=True)'
     pipeline = (
         f'from transformers import pipeline\npipeline("image-classification", model="{pushed.repo_id}")("photo.jpg")'

@@ -26,10 +26,11 @@ from tl_core.errors import NotABundleError
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Progress
 from tl_core.exports.process import export
-from tl_core.exports.record import Export, Kind
-from tl_core.hub.checks import PushCheck, PushWish, check
+from tl_core.exports.record import Export, Kind, state_of
+from tl_core.hub.checks import PushCheck, PushWish
 from tl_core.hub.fetch import fetch, name_of
-from tl_core.hub.push import Pushed, push
+from tl_core.hub.publish import publish
+from tl_core.hub.push import Pushed
 from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.jobs.slices import SLICED
 from tl_core.models.availability import local_rows
@@ -65,7 +66,7 @@ class Workspace:
 
     def __init__(self, settings: Settings, borrower: "Borrower | None" = None) -> None:
         self.settings, self.borrower = settings, borrower
-        self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
+        self._predictors: OrderedDict[str, Predictor] = OrderedDict()
         self._lock = threading.Lock()
         self.sets = Sets(settings)
 
@@ -88,11 +89,11 @@ class Workspace:
         if images is None:
             return None
         key = new_key()
+        made, _ = self.plan(ready(images, self.settings), wishes, device)
         if wishes.start_from:  # a copy, so that the run does not hang on another one's folder
             kept = self._folder(self.settings.runs_dir, key) / "start"
             shutil.copytree(wishes.start_from, kept)
-            wishes = replace(wishes, start_from=str(kept))
-        made, _ = self.plan(ready(images, self.settings), wishes, device)
+            made = replace(made, wishes=replace(made.wishes, start_from=str(kept)))
         borrowed = self.lender(device)
         request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
         run = RunFolder.create(self.settings, key, request)
@@ -187,12 +188,13 @@ class Workspace:
         from tl_core.bundle.predictor import Predictor
 
         with self._lock:
-            if bundle not in self._predictors:
-                self._predictors[bundle] = Predictor(bundle)
+            model = state_of(bundle)  # a run that goes on leaves another model under the same path
+            if model not in self._predictors:
+                self._predictors[model] = Predictor(bundle)
                 while len(self._predictors) > 4:
                     self._predictors.popitem(last=False)
-            self._predictors.move_to_end(bundle)
-            return self._predictors[bundle]
+            self._predictors.move_to_end(model)
+            return self._predictors[model]
 
     def warm_up(self) -> None:
         """Import torch in the background, so that the first prediction does not wait for it."""
@@ -238,30 +240,22 @@ class Workspace:
         run, report = self.run(key), self.report(key)
         if run is None or report is None:
             raise NotABundleError(name="", reason="there is no such model any more")
-        checked = check(wish, find(report.backbone), token=token)
-        yield checked
-        onnx = None
-        for step in self.export(key, "onnx"):
-            if isinstance(step, Export):
-                onnx = step
-            else:
-                yield step
-        from tl_core.hub.publication import PublicationWish, stage
-
-        shown = self._examples(key) if examples else []
-        file = Path(onnx.file) if onnx is not None and onnx.file else None
-        about = PublicationWish(
-            repo_id=checked.repo_id,
-            language="zh" if wish.language == "zh" else "en",
-            licence=wish.licence,
-            data_note=wish.data_note,
-            examples=shown,
-            onnx=file,
-            agreement=None if onnx is None else onnx.agreement,
+        return publish(
+            report.bundle,
+            find(report.backbone),
+            wish,
+            run.path / "publication",
+            token=token,
+            onnx=self.export(key, "onnx"),
+            examples=(lambda: self._examples(key)) if examples else list,
         )
-        folder = run.path / "publication"
-        names = stage(report.bundle, folder, about)
-        yield from push(folder, names, wish, checked, token=token)
+
+    def loadable(self, key: str) -> bool:
+        """Whether timm and transformers can load the whole model of the run behind `key`."""
+        from tl_core.hub.publication import needs_onnx
+
+        report = self.report(key)
+        return report is not None and not needs_onnx(report.bundle)
 
     def add_demo(self, repo: str, *, token: str) -> str:
         """A Space that asks the model `repo`; gives its address. Raises HubError."""
@@ -270,7 +264,7 @@ class Workspace:
         return add_demo(repo, token=token)
 
     def _examples(self, key: str) -> list[RGB]:
-        """A few test pictures of the run, of different classes where there are several."""
+        """A few pictures of the run, the first of each class."""
         images = self.images_of(key)
         if images is None:
             return []

@@ -3,16 +3,14 @@
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tl_core import wording
 from tl_core.bundle.files import from_zip
 from tl_core.cli.reading import prepared
-from tl_core.cli.terminal import print_json, show
+from tl_core.cli.terminal import print_json, shown_until
 from tl_core.errors import OptionError
-from tl_core.events import Event, Progress
 from tl_core.exports.process import export
 from tl_core.exports.record import KINDS, Export, Kind
 
@@ -39,25 +37,10 @@ def run(args: argparse.Namespace) -> int:
             pictures = prepared(args.pictures, Path(scratch, "set"), lambda: False).images.folder
         for kind in kinds:
             steps = export(bundle.resolve(), kind, Path(scratch, "exports"), set_folder=pictures)
-            made += [_delivered(found, args.out) for found in _shown(steps)]
+            made.append(_delivered(shown_until(steps, Export), args.out))
     if args.json:
         print_json({"exports": made})
     return 2 if all(not record["file"] for record in made) else 0
-
-
-def _shown(steps: Iterator[Progress | Export]) -> list[Export]:
-    """Draw the progress of an export, and give what it came to."""
-    made: list[Export] = []
-
-    def progress() -> Iterator[Event]:
-        for step in steps:
-            if isinstance(step, Export):
-                made.append(step)
-            else:
-                yield step
-
-    show(progress())
-    return made
 
 
 def _delivered(found: Export, out: Path) -> dict[str, Any]:

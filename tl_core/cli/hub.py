@@ -3,12 +3,11 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from tl_core.bundle.files import from_zip
-from tl_core.cli.terminal import print_json, show
-from tl_core.events import Event
+from tl_core.cli.terminal import print_json, shown_until
+from tl_core.events import Progress
 
 
 def add_push(parser: argparse.ArgumentParser) -> None:
@@ -58,60 +57,27 @@ def _push(args: argparse.Namespace) -> None:
     token = _token(args)  # before what takes seconds to import
     from tl_core.bundle.bundle import load
     from tl_core.exports.process import export
-    from tl_core.exports.record import Export
-    from tl_core.hub.checks import PushWish, check
-    from tl_core.hub.publication import PublicationWish, stage
-    from tl_core.hub.push import Pushed, push
+    from tl_core.hub.checks import PushWish
+    from tl_core.hub.publish import publish
+    from tl_core.hub.push import Pushed
 
     wish = PushWish(args.repo, not args.public, args.replace, args.licence, args.data_note, args.language)
-    pushed: list[Pushed] = []
     with tempfile.TemporaryDirectory(prefix="tl-push-") as scratch:
         bundle = args.bundle if args.bundle.is_dir() else from_zip(args.bundle, Path(scratch, "bundle"))
-        checked = check(wish, load(bundle)[1].backbone, token=token)
-
-        def steps() -> Iterator[Event]:
-            onnx: Export | None = None
-            if not args.no_onnx:
-                for step in export(bundle.resolve(), "onnx", Path(scratch, "exports")):
-                    if isinstance(step, Export):
-                        onnx = step
-                    else:
-                        yield step
-            about = PublicationWish(
-                repo_id=checked.repo_id,
-                language=args.language,
-                licence=args.licence,
-                data_note=args.data_note,
-                onnx=Path(onnx.file) if onnx is not None and onnx.file else None,
-                agreement=None if onnx is None else onnx.agreement,
-            )
-            folder = Path(scratch, "publication")
-            for sent in push(folder, stage(bundle, folder, about), wish, checked, token=token):
-                if isinstance(sent, Pushed):
-                    pushed.append(sent)
-                else:
-                    yield sent
-
-        show(steps())
-    print(f"Your model is at {pushed[0].url}")
+        backbone = load(bundle)[1].backbone
+        onnx = None if args.no_onnx else export(bundle.resolve(), "onnx", Path(scratch, "exports"))
+        steps = publish(bundle, backbone, wish, Path(scratch, "publication"), token=token, onnx=onnx)
+        pushed = shown_until((step for step in steps if isinstance(step, Progress | Pushed)), Pushed)
+    print(f"Your model is at {pushed.url}")
     if args.json:
-        print_json({"repo": pushed[0].repo_id, "url": pushed[0].url, "commit": pushed[0].commit})
+        print_json({"repo": pushed.repo_id, "url": pushed.url, "commit": pushed.commit})
 
 
 def _deploy(args: argparse.Namespace) -> None:
     from tl_core.hub.spaces import Deployed, deploy
 
-    made: list[Deployed] = []
-
-    def steps() -> Iterator[Event]:
-        options = {"hardware": args.hardware, "storage": args.storage}
-        for step in deploy(args.repo, token=_token(args), private=args.private, **options):
-            if isinstance(step, Deployed):
-                made.append(step)
-            else:
-                yield step
-
-    show(steps())
-    print(f"Your Space is being built at {made[0].url}")
+    options = {"hardware": args.hardware, "storage": args.storage}
+    made = shown_until(deploy(args.repo, token=_token(args), private=args.private, **options), Deployed)
+    print(f"Your Space is being built at {made.url}")
     if args.json:
-        print_json({"repo": made[0].repo_id, "url": made[0].url})
+        print_json({"repo": made.repo_id, "url": made.url})

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from tl_core import wording
 from tl_core.events import EpochEnd, Event, Notice, Planned, Progress, Ready, to_line
 
 _BAR = 24
 _TWICE = 1.0  # seconds
+T = TypeVar("T")
 
 
 def show(events: Iterator[Event], *, as_lines: bool = False) -> Event | None:
@@ -37,6 +38,21 @@ def show(events: Iterator[Event], *, as_lines: bool = False) -> Event | None:
     if live:
         print("\r\033[K", end="", file=sys.stderr)
     return last
+
+
+def shown_until(steps: Iterator[Event | T], kind: type[T]) -> T:
+    """Draw the events among `steps` as they come; gives the one of `kind` that ends them."""
+    found: list[T] = []
+
+    def events() -> Iterator[Event]:
+        for step in steps:
+            if isinstance(step, kind):
+                found.append(step)
+            else:
+                yield cast(Event, step)
+
+    show(events())
+    return found[-1]
 
 
 def _sentence(event: Event) -> str | None:

@@ -17,7 +17,7 @@ from tl_core.data.imageset import RGB
 from tl_core.events import Progress
 from tl_core.exports import coreml, litert, onnx, script, web
 from tl_core.exports.agreement import MOST, Answerer, Tolerance, compare
-from tl_core.exports.record import Agreement, Export, Kind
+from tl_core.exports.record import Agreement, Export, Kind, state_of
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,18 @@ class _Made:
 @dataclass(frozen=True)
 class _Way:
     """How a kind is made, from the predictor or from the float ONNX file, and asked; by packages it `needs`, on the
-    only `system` where it can be asked."""
+    only `system` where it can be asked, from a float ONNX file of at most `most` bytes (0: of any size)."""
 
     write: Callable[[Predictor, Path, Path, Sequence[RGB]], _Made]
     ask: Callable[[Path, Predictor], Answerer]
     tolerance: Tolerance
     needs: tuple[str, ...] = onnx.NEEDS
     system: str = ""
+    most: int = 0
 
 
+# A page of 200 MB took a desktop's browser 26 s to load, one of 350 MB did not load (bench/RESULTS.md).
+_LARGEST_PAGE = 150_000_000
 _EXACT, _ROUGH = Tolerance(agree=1.0, largest=0.02), Tolerance(agree=0.95, largest=0.25)
 
 
@@ -74,7 +77,7 @@ def _coreml(predictor: Predictor, plain: Path, folder: Path, pictures: Sequence[
 _WAYS: dict[Kind, _Way] = {
     "onnx": _Way(_onnx, onnx.answerer, _EXACT),
     "int8": _Way(_int8, onnx.answerer, _ROUGH),
-    "web": _Way(_web, onnx.answerer, _EXACT),
+    "web": _Way(_web, onnx.answerer, _EXACT, most=_LARGEST_PAGE),
     "script": _Way(_script, onnx.answerer, _EXACT),
     "litert": _Way(_litert, litert.answerer, _EXACT, litert.NEEDS),
     "coreml": _Way(_coreml, coreml.answerer, Tolerance(agree=0.99, largest=0.05), coreml.NEEDS, "darwin"),
@@ -86,10 +89,10 @@ def make(
 ) -> Iterator[Progress | Export]:
     """Make the export of `kind` in `into`/`kind`, asking it about at most 500 of the `pictures`, which say whether they
     are the user's own. One made earlier is found again. Raises BundleError."""
-    if (found := Export.load(into, kind)) is not None:
+    model, way = state_of(bundle), _WAYS[kind]
+    if (found := Export.load(into, kind, model)) is not None:
         yield found
         return
-    way = _WAYS[kind]
     if missing := trouble(kind):
         yield Export(kind, "", problem=missing)
         return
@@ -99,7 +102,10 @@ def make(
     yield Progress("exporting", 0, 1)
     predictor = Predictor(bundle)
     try:
-        plain, checked = yield from _plain(predictor, into, pictures, yours)
+        plain, checked = yield from _plain(predictor, model, into, pictures, yours)
+        if 0 < way.most < plain.stat().st_size:
+            yield Export(kind, "", problem="too_large")
+            return
         made = way.write(predictor, plain, folder, pictures)
     except Exception as error:  # a converter's own words help nobody who only wants the file
         print(f"{kind}: {error!r}"[:2000], file=sys.stderr)  # noqa: T201
@@ -107,7 +113,7 @@ def make(
         return
     if made.asked != plain:
         checked = yield from _checked(predictor, pictures, way.ask(made.asked, predictor), yours)
-    result = Export(kind, str(_one_file(made.files, folder)), checked)
+    result = Export(kind, str(_one_file(made.files, folder)), checked, model=model)
     if not way.tolerance.holds(checked):
         result = replace(result, file="", problem="differs")
     yield result.save(into)
@@ -122,10 +128,10 @@ def trouble(kind: Kind) -> str:
 
 
 def _plain(
-    predictor: Predictor, into: Path, pictures: Sequence[RGB], yours: bool
+    predictor: Predictor, model: str, into: Path, pictures: Sequence[RGB], yours: bool
 ) -> Generator[Progress, None, tuple[Path, Agreement]]:
     """The float ONNX file that most kinds are made from, and how it agrees; made once."""
-    folder, found = into / "onnx", Export.load(into, "onnx")
+    folder, found = into / "onnx", Export.load(into, "onnx", model)
     file = folder / onnx.PLAIN
     if found is not None and found.agreement is not None and file.is_file():
         return file, found.agreement
@@ -134,7 +140,7 @@ def _plain(
         onnx.write(predictor, Path(scratch, onnx.PLAIN)).replace(file)
     checked = yield from _checked(predictor, pictures, onnx.answerer(file, predictor), yours)
     good = _EXACT.holds(checked)
-    Export("onnx", str(file) if good else "", checked, "" if good else "differs").save(into)
+    Export("onnx", str(file) if good else "", checked, "" if good else "differs", model).save(into)
     return file, checked
 
 

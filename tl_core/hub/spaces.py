@@ -151,7 +151,7 @@ def demo_files(model_id: str) -> dict[str, bytes]:
         models=[model_id],
         tags=["image-classification", "transfer-lab"],
     )
-    app = (DEMO / "app.py").read_text(encoding="utf-8").replace("OWNER/MODEL", model_id)
+    app = (DEMO / "app.py.template").read_text(encoding="utf-8").replace("OWNER/MODEL", model_id)
     return {
         "README.md": f"---\n{data.to_yaml()}\n---\n\nA demo of [{model_id}](https://huggingface.co/{model_id}).\n".encode(),
         "app.py": app.encode(),

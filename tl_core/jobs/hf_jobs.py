@@ -41,6 +41,7 @@ from tl_core.errors import (
     NothingTrainedError,
     OptionError,
     RemoteTrainingError,
+    TLError,
     TokenRefusedError,
     refuse_foreign,
 )
@@ -245,9 +246,10 @@ class _Place:
     def cancel(self, job: JobInfo) -> bool:
         """End the job; gives whether it is over."""
         try:
-            self.api.cancel_job(job_id=job.id, namespace=self.namespace, token=self.token)
-        except Exception:
-            with suppress(Exception):
+            with plain_failures(self.repo, self.token):
+                self.api.cancel_job(job_id=job.id, namespace=self.namespace, token=self.token)
+        except TLError:
+            with suppress(TLError), plain_failures(self.repo, self.token):
                 return self.inspect(job.id).status.stage in _OVER
             return False
         return True
@@ -255,8 +257,9 @@ class _Place:
     def forget(self) -> bool:
         """Delete the run's folder; gives whether that worked."""
         try:
-            self.api.delete_folder(self.run, self.repo, repo_type="dataset", token=self.token)
-        except Exception:
+            with plain_failures(self.repo, self.token):
+                self.api.delete_folder(self.run, self.repo, repo_type="dataset", token=self.token)
+        except TLError:
             return False
         return True
 

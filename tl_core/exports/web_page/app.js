@@ -2,10 +2,12 @@
 // Classic scripts only, and everything as text inside of them: a page that is opened from a folder may not read files.
 "use strict";
 (() => {
+  // A file is missing: the sentence that is on the page until now stays, and says what to do.
+  if (!window.TL_MODEL || !window.TL_RUNTIME || !window.ort || !window.TL_PICTURE) return;
   const WORDS = {
     en: {
       title: "What is on the picture?", lead: "This page can tell apart: {classes}.", more: "{count} more",
-      choose: "Choose pictures", camera: "Use the camera", stop: "Stop the camera", still: "Keep this picture",
+      choose: "Choose pictures", camera: "Use the camera", stop: "Stop the camera", still: "Keep this picture", kept: "From the camera",
       drop: "You can also drop pictures here or paste one.", private: "Your pictures stay on this device.",
       loading: "Getting ready …", ready: "Ready.", working: "Looking at {name} …",
       strange: "This does not look like anything I was taught. These are only the nearest names.",
@@ -17,7 +19,7 @@
     },
     zh: {
       title: "图片上是什么？", lead: "这个网页能区分：{classes}。", more: "另外 {count} 个",
-      choose: "选择图片", camera: "使用摄像头", stop: "关闭摄像头", still: "留下这张",
+      choose: "选择图片", camera: "使用摄像头", stop: "关闭摄像头", still: "留下这张", kept: "来自摄像头",
       drop: "也可以把图片拖到这里，或粘贴一张。", private: "图片不会离开这台设备。",
       loading: "正在准备……", ready: "准备好了。", working: "正在看 {name} ……",
       strange: "这不像我学过的任何东西。下面只是最接近的名字。",
@@ -176,7 +178,7 @@
     const video = $("video"), canvas = document.createElement("canvas");
     canvas.width = video.videoWidth; canvas.height = video.videoHeight;
     canvas.getContext("2d").drawImage(video, 0, 0);
-    canvas.toBlob((blob) => show(blob, say("camera")), "image/png");
+    canvas.toBlob((blob) => show(blob, say("kept")), "image/png");
   }
 
   function wire() {
