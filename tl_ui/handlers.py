@@ -4,12 +4,14 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from tl_core.errors import TLError
 from tl_ui.words import DEFAULT, error_sentence, language_of, say
+from tl_ui.workspace import Memory, Workspace
 
 log = logging.getLogger("transfer_lab.page")
 
@@ -17,6 +19,13 @@ log = logging.getLogger("transfer_lab.page")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # Following a run only waits; it must never make others wait.
 FOLLOW: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
+# One prediction at a time: several at once would only take the processor from each other.
+PREDICT: dict[str, Any] = {
+    **PRIVATE,
+    "show_progress": "minimal",
+    "concurrency_id": "predict",
+    "concurrency_limit": 1,
+}
 
 
 def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,3 +47,11 @@ def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(say(language, "error.bug", code=code), print_exception=False) from None
 
     return wrapped
+
+
+def bundle_of(work: Workspace, memory: Memory, request: gr.Request) -> Path:
+    """The bundle of the memory's run, or the sentence that there is none yet."""
+    report = work.report(str(memory.get("run", "")))
+    if report is None:
+        raise gr.Error(say(language_of(request), "use.not_yet"), print_exception=False)
+    return report.bundle
