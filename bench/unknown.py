@@ -29,13 +29,14 @@ SETS = ("flowers5", "dtd10", "hymenoptera", "monkeys10", "caltech101-15")
 def main() -> None:
     print(describe())
     with tempfile.TemporaryDirectory() as scratch:
-        sets = {name: _features(name, Path(scratch)) for name in SETS}
+        sets = {name: features_of(name, Path(scratch)) for name in SETS}
     print("taught | false alarms (5 % meant) | " + " | ".join(f"against {name}" for name in SETS))
     for name in SETS:
         _one(name, sets)
 
 
-def _features(name: str, scratch: Path) -> tuple[Tensor, ImageSet]:
+def features_of(name: str, scratch: Path) -> tuple[Tensor, ImageSet]:
+    """(N, D) of a shared set by the embedded backbone, and the set."""
     settings = Settings(data_dir=scratch / "data")
     for _ in prepare(DATA / f"{name}.zip", scratch / name, settings):
         pass

@@ -33,8 +33,9 @@ from tl_core.errors import (
     UnknownBackboneError,
     refuse_foreign,
 )
+from tl_core.evaluation.conformal import Likely
 from tl_core.evaluation.metrics import Evaluation
-from tl_core.evaluation.unknown import Unknown
+from tl_core.evaluation.unknown import QUANTILES, Unknown
 from tl_core.models import heads
 from tl_core.models.backbone import blank, with_head, without_head
 from tl_core.models.catalogue import Backbone, find
@@ -53,7 +54,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
 @dataclass(frozen=True)
 class BundleInfo:
     """Everything about a model but its weights. `training` says how it was made, `evaluation` how good it is, `unknown`
-    from where on a picture is like nothing it was taught (None where that was not measured)."""
+    from where on a picture is like nothing it was taught, `likely` which classes are likely (None where that was not
+    measured); `crossed` are scores by cross-validation, where every picture examined once."""
 
     backbone: Backbone
     class_names: tuple[str, ...]
@@ -62,6 +64,8 @@ class BundleInfo:
     training: dict[str, Any]
     created: str
     unknown: Unknown | None = None
+    likely: Likely | None = None
+    crossed: Evaluation | None = None
 
 
 def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> None:
@@ -92,6 +96,8 @@ def save(folder: Path, trunk: nn.Module, head: nn.Module, info: BundleInfo) -> N
         "training": info.training,
         "created": info.created,
         "versions": versions,
+        "crossed": None if info.crossed is None else info.crossed.to_dict(),
+        "likely": None if info.likely is None else asdict(info.likely),
         "unknown": None if info.unknown is None else _unknown_record(info.unknown),
         "files": {path.name: _sha256(path) for path in sorted(temporary.iterdir()) if path.name != CARD},
     }
@@ -173,7 +179,8 @@ def _tensors(file: Path, wanted: Mapping[str, Tensor], name: str) -> dict[str, T
 def _unknown_record(unknown: Unknown) -> dict[str, Any]:
     directions, width = unknown.basis.shape
     sizes = {"width": width, "directions": directions}
-    return {"threshold": unknown.threshold, "false_alarm": unknown.false_alarm, **sizes}
+    quantiles = list(unknown.quantiles)
+    return {"threshold": unknown.threshold, "false_alarm": unknown.false_alarm, "quantiles": quantiles, **sizes}
 
 
 def _unknown(folder: Path, record: Any, width: int) -> Unknown:
@@ -181,6 +188,9 @@ def _unknown(folder: Path, record: Any, width: int) -> Unknown:
     try:
         threshold, alarm, count = float(record["threshold"]), record["false_alarm"], record["directions"]
         known = alarm is None or 0 <= float(alarm) <= 1
+        quantiles = tuple(float(score) for score in record.get("quantiles", ()))
+        known = known and len(quantiles) in (0, QUANTILES) and all(map(_is_share, quantiles))
+        known = known and list(quantiles) == sorted(quantiles)
         if record["width"] != width or type(count) is not int or not 1 <= count <= width or not 0 <= threshold <= 1:
             raise ValueError
         if not known:
@@ -189,7 +199,7 @@ def _unknown(folder: Path, record: Any, width: int) -> Unknown:
         raise DamagedBundleError(name=folder.name, reason="its measure of strange pictures does not fit") from error
     state = {"mean": torch.empty(width), "basis": torch.empty(count, width)}
     found = _tensors(folder / UNKNOWN, state, folder.name)
-    return Unknown(found["mean"], found["basis"], threshold, None if alarm is None else float(alarm))
+    return Unknown(found["mean"], found["basis"], threshold, None if alarm is None else float(alarm), quantiles)
 
 
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -250,25 +260,7 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         names = record["class_names"]
         if not (isinstance(names, list) and 2 <= len(set(names)) == len(names) <= 10_000 and all(map(_is_name, names))):
             raise ValueError("class names")
-        p = record["preprocessing"]
-        if not (type(p["size"]) is int and 32 <= p["size"] <= 1024 and p["framing"] in _TIMM_CROP_MODES):
-            raise ValueError("preprocessing")
-        interpolation = p.get("interpolation", "bilinear")  # what older bundles do not say
-        if not row.fits(p["size"]) or interpolation not in ("bilinear", "bicubic"):
-            raise ValueError("preprocessing")
-        numbers = [*p["mean"], *p["std"], p["crop_pct"]]
-        if (
-            len(p["mean"]) != 3
-            or len(numbers) != 7
-            or not all(type(n) in (int, float) for n in numbers)
-            or not all(math.isfinite(n) and 0 <= n <= 10 for n in numbers)
-            or not all(numbers[3:6])
-            or not 0.5 <= numbers[6] <= 1
-        ):
-            raise ValueError("preprocessing")
-        preprocessing = Preprocessing(
-            p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]), interpolation
-        )
+        preprocessing = _preprocessing(record["preprocessing"], row)
         head = record.get("head", {"kind": "linear"})  # format 1 had no other
         files = {CONFIG, WEIGHTS, *([HEAD] if head["kind"] != "linear" else [])}
         files |= {CARD} if record["format"] < 3 else set()
@@ -276,14 +268,54 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         if set(record["files"]) != files:
             raise ValueError("files")
         evaluation = Evaluation.from_dict(record["evaluation"])
+        crossed = None if record.get("crossed") is None else Evaluation.from_dict(record["crossed"])
         training, created = record["training"], record["created"]
-        if evaluation.class_names != tuple(names):
+        if any(one is not None and one.class_names != tuple(names) for one in (evaluation, crossed)):
             raise ValueError("evaluation")
+        likely = None if record.get("likely") is None else _likely(record["likely"], len(names))
         if not (isinstance(training, dict) and isinstance(created, str) and len(created) <= _LONGEST_DATE):
             raise ValueError("training")
-        return BundleInfo(row, tuple(names), preprocessing, evaluation, training, created)
+        return BundleInfo(
+            row, tuple(names), preprocessing, evaluation, training, created, likely=likely, crossed=crossed
+        )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, UnknownBackboneError) as error:
         raise DamagedBundleError(name=name, reason=f"{MANIFEST} describes no model that is known here") from error
+
+
+def _preprocessing(p: Any, row: Backbone) -> Preprocessing:
+    """As the manifest has it. Raises ValueError, KeyError or TypeError."""
+    if not (type(p["size"]) is int and 32 <= p["size"] <= 1024 and p["framing"] in _TIMM_CROP_MODES):
+        raise ValueError("preprocessing")
+    interpolation = p.get("interpolation", "bilinear")  # what older bundles do not say
+    if not row.fits(p["size"]) or interpolation not in ("bilinear", "bicubic"):
+        raise ValueError("preprocessing")
+    numbers = [*p["mean"], *p["std"], p["crop_pct"]]
+    if (
+        len(p["mean"]) != 3
+        or len(numbers) != 7
+        or not all(type(n) in (int, float) for n in numbers)
+        or not all(math.isfinite(n) and 0 <= n <= 10 for n in numbers)
+        or not all(numbers[3:6])
+        or not 0.5 <= numbers[6] <= 1
+    ):
+        raise ValueError("preprocessing")
+    return Preprocessing(p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]), interpolation)
+
+
+def _likely(record: Any, classes: int) -> Likely:
+    """As the manifest has it. Raises ValueError or TypeError."""
+    likely = Likely(**record)
+    shares = [share for share in (likely.coverage, likely.threshold) if share is not None]
+    size = 1 if likely.size is None else likely.size
+    if likely.threshold is None or not all(map(_is_share, shares)):
+        raise ValueError("likely")
+    if type(size) not in (int, float) or not 1 <= size <= classes:
+        raise ValueError("likely")
+    return likely
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
 
 
 def _is_name(name: object) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from tl_core.bundle.card_facts import CardFacts, Publication, Words, percent, share
 from tl_core.bundle.markdown import markdown_text, table
-from tl_core.evaluation.metrics import Evaluation, wilson
+from tl_core.evaluation.intervals import wilson
+from tl_core.evaluation.metrics import Evaluation
 
 SHOWN_CLASSES = 200
 NAME_LENGTH = 60

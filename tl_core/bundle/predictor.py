@@ -17,11 +17,13 @@ _BATCH = 32
 @dataclass(frozen=True)
 class Prediction:
     """The classes of one picture, most likely first, each with its confidence in [0, 1]. `unknown` is how little it is
-    like the training pictures, in [0, 1] (None where the bundle cannot tell); `strange` whether that is too little."""
+    like the training pictures, in [0, 1] (None where the bundle cannot tell); `strange` whether that is too little.
+    `likely` are the classes of which one is right 95 times out of 100, most likely first; () where that is unknown."""
 
     ranking: tuple[tuple[str, float], ...]
     unknown: float | None = None
     strange: bool = False
+    likely: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -53,21 +55,27 @@ class Predictor:
         unknown = self.info.unknown
         return logits.softmax(1), torch.zeros(len(logits)) if unknown is None else unknown.scores(features)
 
-    def predict(self, pictures: Sequence[RGB], *, top_k: int = 5) -> list[Prediction]:
-        """One prediction a picture, with its `top_k` classes."""
+    def predict(self, pictures: Sequence[RGB], *, top_k: int = 5, alarms: float | None = None) -> list[Prediction]:
+        """One prediction a picture, with its `top_k` classes. `alarms` is the share of pictures of the kinds that were
+        taught that may be called strange, None for what the bundle was made with."""
         if not pictures:
             return []
-        names, measured = self.info.class_names, self.info.unknown
+        names, measured, likely = self.info.class_names, self.info.unknown, self.info.likely
         probabilities, unknown = self.answers(pictures)
         best = probabilities.topk(min(top_k, len(names)), dim=1)
+        sets = [[]] * len(pictures) if likely is None else likely.sets(probabilities.numpy())
+        threshold = 1.0
+        if measured is not None:
+            threshold = measured.threshold if alarms is None else measured.threshold_at(alarms)
         return [
             Prediction(
                 tuple((names[at], confidence) for at, confidence in zip(row, confidences, strict=True)),
                 None if measured is None else score,
-                measured is not None and score > measured.threshold,
+                measured is not None and score > threshold,
+                tuple(names[at] for at in found),
             )
-            for row, confidences, score in zip(
-                best.indices.tolist(), best.values.tolist(), unknown.tolist(), strict=True
+            for row, confidences, score, found in zip(
+                best.indices.tolist(), best.values.tolist(), unknown.tolist(), sets, strict=True
             )
         ]
 

@@ -17,6 +17,7 @@ from tl_core.data.split import folds
 
 # Out of so many pictures of the kinds that were taught, one is called strange.
 ONE_IN = 20
+QUANTILES = 101
 _DIRECTIONS = 64
 _MOST = 2_000  # pictures it is fitted to
 _FOLDS = 5
@@ -26,12 +27,21 @@ _LEAST = 8  # pictures in as many groups, below which there is nothing to measur
 @dataclass(frozen=True)
 class Unknown:
     """`mean` (D,) and `basis` (K, D), rows orthonormal, of the training features; a picture whose score is above
-    `threshold` is called strange. `false_alarm` is the share of the test pictures that are, None before a test."""
+    `threshold` is called strange. `false_alarm` is the share of the test pictures that are, None before a test.
+    `quantiles` are evenly spread ones, 0 to 1, of the scores of pictures held out; () in older bundles."""
 
     mean: Tensor
     basis: Tensor
     threshold: float
     false_alarm: float | None = None
+    quantiles: tuple[float, ...] = ()
+
+    def threshold_at(self, alarms: float) -> float:
+        """From which score on to call a picture strange, so that a share of `alarms` of those of the taught kinds is,
+        as far as the pictures held out tell; the usual threshold where an older bundle does not say."""
+        if not self.quantiles:
+            return self.threshold
+        return float(np.interp(1 - alarms, np.linspace(0, 1, len(self.quantiles)), self.quantiles))
 
     def scores(self, features: Tensor) -> Tensor:
         """(N, D) pooled features -> (N,) in [0, 1], higher the stranger."""
@@ -66,8 +76,10 @@ def measure(features: Tensor, groups: Sequence[int], labels: Sequence[int], *, s
         out = fold_of == fold
         if bool(out.any()) and int((~out).sum()) >= 2:
             held_out.append(residual(x[out], *_directions(x[~out], count)))
-    threshold = float(torch.cat(held_out).double().quantile(1 - 1 / ONE_IN))
-    return Unknown(*_directions(x, count), threshold)
+    scores = torch.cat(held_out).double()
+    threshold = float(scores.quantile(1 - 1 / ONE_IN))
+    quantiles = scores.quantile(torch.linspace(0, 1, QUANTILES, dtype=torch.float64))
+    return Unknown(*_directions(x, count), threshold, quantiles=tuple(quantiles.tolist()))
 
 
 def _directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:

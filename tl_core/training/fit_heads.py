@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_core.data.split import folds
+from tl_core.evaluation.conformal import measure
 from tl_core.models import heads
 from tl_core.models.trees import FLOOR
 from tl_core.training.cores import one_thread
@@ -72,6 +73,7 @@ class FittedHead:
     temperature: float
     cv_accuracy: float
     epochs: int
+    likely: float | None = None  # the threshold of `evaluation.conformal`
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ def fit_head(
         accuracy = 1 / classes
         if len(fit.rows):
             accuracy = (fit.logits.argmax(1) == task.labels[torch.from_numpy(fit.rows)]).float().mean().item()
-        yield FittedHead(fit.head, temperature, accuracy, fit.epochs)
+        likely = measure(fit.logits.softmax(1).numpy(), task.labels[torch.from_numpy(fit.rows)].numpy())
+        threshold = None if likely is None else likely.threshold
+        yield FittedHead(fit.head, temperature, accuracy, fit.epochs, threshold)
 
 
 def _calibrated(fit: _Fit, task: _Task) -> tuple[_Fit, float]:

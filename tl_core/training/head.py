@@ -17,7 +17,7 @@ from tl_core.events import Event, Progress
 from tl_core.models import heads
 from tl_core.training.balance import class_weights
 from tl_core.training.checkpoint import Checkpoints
-from tl_core.training.fit_heads import HeadStep, fit_head
+from tl_core.training.fit_heads import FittedHead, HeadStep, fit_head
 from tl_core.training.plan import Plan
 from tl_core.training.solve import SolvedHead, SolveStep, solve
 
@@ -43,6 +43,13 @@ class HeadMaker:
             parts = [head(self.features(pictures[at : at + 256])) for at in range(0, len(pictures), 256)]
         return torch.cat(parts)
 
+    def weights(self, labels: Sequence[int]) -> list[float] | None:
+        """How much a picture of each class counts among pictures with these labels; None where all count the same."""
+        if not self.plan.balance:
+            return None
+        found: list[float] = class_weights(labels, len(self.images.class_names), on=self.plan.balance).tolist()
+        return found
+
     def make(self, name: str, pictures: list[int]) -> Generator[Event, None, tuple[nn.Module, dict[str, Any]]]:
         """The head for `pictures`, calibrated, and what cross-validation or the held-out fold said of it."""
         key = json.dumps([self.identity, self.plan.head, self.plan.seed, self.plan.balance, len(pictures)])
@@ -60,7 +67,7 @@ class HeadMaker:
         labels = [self.images.pictures[i].label for i in pictures]
         groups = [self.images.pictures[i].group for i in pictures]
         classes = len(self.images.class_names)
-        weights = class_weights(labels, classes, on=self.plan.balance).tolist() if self.plan.balance else None
+        weights = self.weights(labels)
         options: dict[str, Any] = {"seed": self.plan.seed, "class_weights": weights, "should_stop": self.should_stop}
         started, features = time.monotonic(), self.rows[pictures]
         steps = (
@@ -73,9 +80,13 @@ class HeadMaker:
                 left = (time.monotonic() - started) / step.done * (step.total - step.done)
                 yield Progress("solving", step.done, step.total, left)
             elif isinstance(step, SolvedHead):
-                record = {"strength": step.strength, "temperature": step.temperature, "cv_accuracy": step.cv_accuracy}
-                return heads.linear(step.weight, step.bias), record
+                linear = heads.linear(step.weight, step.bias)
+                return linear, _told(step) | {"strength": step.strength}
             else:
-                record = {"temperature": step.temperature, "cv_accuracy": step.cv_accuracy, "epochs": step.epochs}
-                return step.head, record
+                return step.head, _told(step) | {"epochs": step.epochs}
         raise AssertionError("a head always comes last")
+
+
+def _told(found: SolvedHead | FittedHead) -> dict[str, Any]:
+    """What is kept of how a head was judged."""
+    return {"temperature": found.temperature, "cv_accuracy": found.cv_accuracy, "likely": found.likely}

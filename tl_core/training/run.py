@@ -10,7 +10,6 @@ same call goes on where the last one was left, by the person, by `seconds` being
 import json
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,11 +21,9 @@ from torch import Tensor, nn
 from tl_core.bundle import bundle
 from tl_core.bundle.files import MANIFEST
 from tl_core.data.imageset import ImageSet
-from tl_core.data.pixels import PixelStore, Preprocessing
+from tl_core.data.pixels import PixelStore
 from tl_core.data.split import Split, split
 from tl_core.errors import NothingTrainedError, TooAlikeError, WeightsUnavailableError
-from tl_core.evaluation.metrics import Evaluation, evaluate
-from tl_core.evaluation.unknown import Unknown
 from tl_core.events import Event, Finished, Paused, Progress, Ready, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
@@ -41,13 +38,15 @@ from tl_core.training.framed_pass import Framed, engine_of, framed_pass
 from tl_core.training.head import HeadMaker
 from tl_core.training.job import CHECKPOINTS, assist
 from tl_core.training.journal import Journal
+from tl_core.training.judging import Judging
 from tl_core.training.plan import Facts, Machine, Plan
+from tl_core.training.record import REPORT, Findings, Model, training_record, write_report
 from tl_core.training.starting import starting_point
-from tl_core.training.strangeness import Features, measured
+from tl_core.training.strangeness import Features
 from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
 
-REPORT, BUNDLE, JOURNAL = "report.json", "bundle", "journal.json"
+BUNDLE, JOURNAL = "bundle", "journal.json"
 
 
 @dataclass
@@ -95,19 +94,6 @@ def train(
     run = _Run(images, folder, plan, parts, settings, chosen.name, world, should_stop, should_pause)
     yield from run.story()
     world.tell(None)
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What is saved: a calibrated classifier, its scores, and what its training record says."""
-
-    row: Backbone
-    trunk: nn.Module
-    head: nn.Module
-    preprocessing: Preprocessing
-    evaluation: Evaluation
-    unknown: Unknown | None
-    record: dict[str, Any]
 
 
 def help_train(*, settings: Settings, device: str = "auto") -> None:
@@ -185,16 +171,21 @@ class _Run:
         )
         head, record = yield from maker.make("whole", fit)
         yield self._clock.done("solving")
-        evaluation = self._evaluated(maker.logits(head, exam), exam, record.get("temperature"))
-        unknown = measured(self._images, fit, exam, maker.features, self._plan.seed)
+        judging = Judging(self._images, fit, exam, self._plan.seed)
+        judged = judging.judge(
+            maker.logits(head, exam),
+            maker.features,
+            likely=record.get("likely"),
+            temperature=record.get("temperature"),
+        )
         stopped = seen.reason == "stopped" or self._should_stop()
-        model = _Model(row, trunk, head, row.preprocessing, evaluation, unknown, record)
+        model = Model(row, trunk, head, row.preprocessing, judged, record)
         if self._plan.recipe is not None and not stopped:
             if self._journal.get("ready") is None:  # the first slice says it, the others know it
-                self._save(model, fit, stopped=True)
-                self._report(model, fit, stopped=True)
+                self._keep(model, fit, Findings(), judging, stopped=True)
+                self._report(model, fit, Findings(), stopped=True)
                 self._journal.put("ready", True)
-            yield Ready(str(self._folder / BUNDLE), evaluation.accuracy)
+            yield Ready(str(self._folder / BUNDLE), judged.evaluation.accuracy)
             tuned = yield from self._tune(row, maker, head, fit)
             if isinstance(tuned, Paused):
                 yield tuned
@@ -202,15 +193,16 @@ class _Run:
             yield self._clock.done("tuning")
             stopped = self._should_stop()
             if tuned is not None:
-                model = self._tuned_model(row, tuned, fit, exam, record)
+                model = self._tuned_model(row, tuned, judging, exam, record)
+        findings = yield from self._second_look(model, maker, judging)
         yield self._clock.done("evaluating")
-        self._save(model, fit, stopped=stopped)
+        self._keep(model, fit, findings, judging, stopped=stopped)
         yield self._clock.done("saving")
-        self._report(model, fit, stopped=stopped)
+        self._report(model, fit, findings, stopped=stopped)
         if not stopped:
             shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
         reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
-        yield Finished(str(self._folder / BUNDLE), model.evaluation.accuracy, reason, dict(self._clock.seconds))
+        yield Finished(str(self._folder / BUNDLE), model.judged.evaluation.accuracy, reason, dict(self._clock.seconds))
 
     def _backbone(self) -> Generator[Event, None, tuple[Backbone, nn.Module]]:
         """The backbone asked for or found best, or the embedded one where its weights cannot be had."""
@@ -312,8 +304,8 @@ class _Run:
         return found
 
     def _tuned_model(
-        self, row: Backbone, tuned: Tuned, fit: list[int], exam: list[int], record: dict[str, Any]
-    ) -> _Model:
+        self, row: Backbone, tuned: Tuned, judging: Judging, exam: list[int], record: dict[str, Any]
+    ) -> Model:
         classifier = Classifier(tuned.trunk, tuned.head, len(self._images.class_names)).to(self._device)
         store = PixelStore(self._images)
 
@@ -322,74 +314,42 @@ class _Run:
             return torch.from_numpy(found)
 
         features = Features(classifier)
-        unknown = measured(self._images, fit, exam, lambda some: seen(features, some), self._plan.seed)
-        added = {"share": tuned.share, "validation": tuned.validation, "epochs": tuned.epochs}
-        evaluation = self._evaluated(seen(classifier, exam), exam)
-        return _Model(row, tuned.trunk, tuned.head, tuned.preprocessing, evaluation, unknown, record | added)
+        judged = judging.judge(seen(classifier, exam), lambda some: seen(features, some), likely=tuned.likely)
+        added = {"share": tuned.share, "validation": tuned.validation, "epochs": tuned.epochs, "likely": tuned.likely}
+        return Model(row, tuned.trunk, tuned.head, tuned.preprocessing, judged, record | added)
 
-    def _evaluated(self, logits: Tensor, exam: list[int], temperature: float | None = None) -> Evaluation:
-        """Scores of (n, C) logits of the pictures at `exam`, which were divided by `temperature` to calibrate them."""
-        labels = [self._images.pictures[i].label for i in exam]
-        groups = [self._images.pictures[i].group for i in exam]
-        probabilities, before = logits.softmax(1).numpy(), None
-        if temperature is not None:
-            before = (logits * temperature).softmax(1).numpy()
-        names = self._images.class_names
-        return evaluate(probabilities, labels, names, pictures=exam, groups=groups, uncalibrated=before)
+    def _second_look(self, model: Model, maker: HeadMaker, judging: Judging) -> Generator[Event, None, Findings]:
+        """What the features of the untrained network say about the set. Its cross-validation speaks for the model where
+        that is the same solved head, and where nobody chose other pictures to examine it or compared networks on
+        these."""
+        weights = maker.weights([p.label for p in self._images.pictures])
+        look = yield from judging.look(maker.features, weights=weights, should_stop=self._should_stop)
+        if look is None:
+            return Findings()
+        alike = self._plan.head == "linear" and "share" not in model.record
+        speaks = alike and not self._parts.official and not self._plan.candidates
+        return Findings(look, judging.crossed(look) if speaks else None)
 
-    def _save(self, model: _Model, taught: list[int], *, stopped: bool) -> None:
+    def _keep(self, model: Model, taught: list[int], findings: Findings, judging: Judging, *, stopped: bool) -> None:
         info = bundle.BundleInfo(
             backbone=model.row,
             class_names=self._images.class_names,
             preprocessing=model.preprocessing,
-            evaluation=model.evaluation,
-            training=self._record(model, taught, stopped),
+            evaluation=model.judged.evaluation,
+            training=self._record(model, taught, findings, stopped=stopped),
             created=bundle.now(),
-            unknown=model.unknown,
+            unknown=model.judged.unknown,
+            likely=model.judged.likely,
+            crossed=findings.crossed,
         )
         bundle.save(self._folder / BUNDLE, model.trunk.cpu(), model.head.cpu(), info)
         model.trunk.to(self._device)
+        judging.answers(model.judged, findings.look, crossed=findings.crossed is not None).save(self._folder)
+        model.judged.taught.save(self._folder)
 
-    def _record(self, model: _Model, taught: list[int], stopped: bool) -> dict[str, Any]:
-        # Where the model that it goes on from lies is nobody else's business; that there was one is.
-        went_on, plan = bool(self._plan.wishes.start_from), self._plan
-        plan = replace(plan, wishes=replace(plan.wishes, start_from=""))
-        return {
-            "backbone": model.row.id,
-            "chosen_by": plan.chosen_by,
-            "effort": plan.wishes.effort,
-            "seed": plan.seed,
-            "seconds": plan.seconds,
-            "strategy": plan.strategy if "share" in model.record else "frozen",
-            "head": plan.head,
-            "framing": model.preprocessing.framing,
-            "balance": plan.balance,
-            "went_on": went_on,
-            **model.record,
-            "train_pictures": len(taught),
-            "pictures_per_class": self._per_class(taught, model.evaluation),
-            "official_split": self._parts.official,
-            "moved_copies": self._parts.moved,
-            "copies": len(self._images.pictures) - len({picture.group for picture in self._images.pictures}),
-            "skipped": len(self._images.skipped),
-            "stopped": stopped,
-            "plan": plan.to_dict(),
-        }
+    def _record(self, model: Model, taught: list[int], findings: Findings, *, stopped: bool) -> dict[str, Any]:
+        return training_record(self._images, self._parts, self._plan, model, findings, taught, stopped=stopped)
 
-    def _per_class(self, taught: list[int], evaluation: Evaluation) -> dict[str, list[int]]:
-        """How many pictures of each class taught, and how many examined."""
-        counts = Counter(self._images.pictures[i].label for i in taught)
-        train = [counts[label] for label in range(len(self._images.class_names))]
-        return {"train": train, "test": [score.support for score in evaluation.per_class]}
-
-    def _report(self, model: _Model, taught: list[int], *, stopped: bool) -> None:
-        record = {
-            "evaluation": model.evaluation.to_dict(),
-            "training": self._record(model, taught, stopped),
-            "backbone": model.row.id,
-            "seconds": self._clock.seconds,
-            "created": bundle.now(),
-        }
-        temporary = self._folder / f"{REPORT}.tmp"
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-        temporary.replace(self._folder / REPORT)
+    def _report(self, model: Model, taught: list[int], findings: Findings, *, stopped: bool) -> None:
+        record = self._record(model, taught, findings, stopped=stopped)
+        write_report(self._folder, model, findings, record, self._clock.seconds)

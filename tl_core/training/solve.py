@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_core.data.split import folds
+from tl_core.evaluation.conformal import measure
 from tl_core.training.cores import cores, one_thread
 
 # Penalty on the squared weights relative to the mean log loss; from "no trust in the features" to almost none.
@@ -39,6 +40,7 @@ class SolvedHead:
     strength: float
     temperature: float
     cv_accuracy: float
+    likely: float | None = None  # the threshold of `evaluation.conformal`
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,38 @@ def solve(
         temperature, scale = fit_temperature(judged, truth), _Standard(x, everything)
         # From the mean of the folds' weights, which is close.
         solved = _Problem([(scale(x, everything), y, each)], classes).solve(STRENGTHS[best], start, tolerance=1e-5)[0]
-        weight = (solved[:-1] / scale.deviation[:, None]).T / temperature
-        bias = solved[-1] / temperature - weight @ scale.mean
+        likely = measure((judged / temperature).softmax(1).numpy(), truth.numpy())
+    weight, bias = _raw(solved, scale, temperature)
     accuracy = (judged.argmax(1) == truth).float().mean().item()
-    yield SolvedHead(weight.contiguous(), bias, STRENGTHS[best], temperature, accuracy)
+    threshold = None if likely is None else likely.threshold
+    yield SolvedHead(weight, bias, STRENGTHS[best], temperature, accuracy, threshold)
+
+
+def solve_at(
+    like: SolvedHead,
+    features: npt.NDArray[np.float32],
+    labels: Sequence[int],
+    classes: int,
+    *,
+    class_weights: Sequence[float] | None = None,
+) -> SolvedHead:
+    """The head for other pictures at the strength and temperature of `like`; see `solve`."""
+    x, y = torch.from_numpy(features), torch.tensor(labels)
+    each = (torch.ones(classes) if class_weights is None else torch.tensor(class_weights, dtype=torch.float32))[y]
+    with one_thread():
+        everything = torch.arange(len(y))
+        scale = _Standard(x, everything)
+        start = torch.cat([like.weight.T * scale.deviation[:, None], (like.bias + like.weight @ scale.mean)[None]])
+        problem = _Problem([(scale(x, everything), y, each)], classes)
+        solved = problem.solve(like.strength, (start * like.temperature)[None], tolerance=2e-4)[0]
+    weight, bias = _raw(solved, scale, like.temperature)
+    return SolvedHead(weight, bias, like.strength, like.temperature, like.cv_accuracy, like.likely)
+
+
+def _raw(solved: Tensor, scale: "_Standard", temperature: float) -> tuple[Tensor, Tensor]:
+    """(C, D) weights and (C,) bias on raw features, calibrated, from (D + 1, C) on standardised ones."""
+    weight = ((solved[:-1] / scale.deviation[:, None]).T / temperature).contiguous()
+    return weight, solved[-1] / temperature - weight @ scale.mean
 
 
 def fold_count(labels: Sequence[int], groups: Sequence[int]) -> int:

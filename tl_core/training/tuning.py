@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore, Preprocessing
 from tl_core.data.split import hold_out
+from tl_core.evaluation.conformal import measure
 from tl_core.events import EpochEnd, Event, Paused, Planned, Progress
 from tl_core.models import heads
 from tl_core.models.catalogue import Backbone
@@ -55,6 +56,7 @@ class Tuned:
     validation: dict[str, dict[str, float]]
     epochs: int
     stopped: bool
+    likely: float | None  # the threshold of `evaluation.conformal`
 
 
 class Tuning:
@@ -143,6 +145,7 @@ class Tuning:
             judgement["validation"],
             tuned.epochs,
             should_stop(),
+            judgement["likely"],
         )
 
     def _job(self, name: str, recipe: Recipe, fit: list[int], head: nn.Module) -> Job:
@@ -251,16 +254,24 @@ class Tuning:
         """Which share of the fine-tuned weights does best on the pictures held out; 0 unless one is as accurate as the
         solved head and, calibrated, surer of what is right."""
         truth = self._labels[self._held]
-        floor = self._maker.logits(head, self._held)
-        share, best = 0.0, calibrated(floor, truth)
+        surest = self._maker.logits(head, self._held)
+        share, best = 0.0, calibrated(surest, truth)
         validation = {"solved": best}
         for candidate in AVERAGES:
             with tuned.blended(candidate):
-                found = calibrated(self._logits(tuned.model, tuned.size, recipe), truth)
+                logits = self._logits(tuned.model, tuned.size, recipe)
+            found = calibrated(logits, truth)
             validation[f"{candidate:.0%} fine-tuned"] = found
             if found["accuracy"] >= validation["solved"]["accuracy"] and found["loss"] < best["loss"] - _WORTH:
-                share, best = candidate, found
-        return {"share": share, "temperature": best["temperature"], "validation": validation, "epochs": tuned.epochs}
+                share, best, surest = candidate, found, logits
+        likely = measure((surest / best["temperature"]).softmax(1).numpy(), truth.numpy())
+        return {
+            "share": share,
+            "temperature": best["temperature"],
+            "validation": validation,
+            "epochs": tuned.epochs,
+            "likely": None if likely is None else likely.threshold,
+        }
 
 
 @dataclass
