@@ -22,6 +22,7 @@ from tl_core.bundle.card_facts import CardFacts, Checked, Example, Language, Pub
 from tl_core.bundle.card_scores import FEW
 from tl_core.bundle.markdown import markdown_paragraphs, markdown_text
 from tl_core.data.pixels import Preprocessing
+from tl_core.evaluation.conformal import Likely
 from tl_core.evaluation.metrics import Evaluation, evaluate
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
 
@@ -65,6 +66,8 @@ class Info:
     training: dict[str, Any]
     created: str = "2026-11-25T07:54:42+00:00"
     unknown: Strange | None = None
+    likely: Likely | None = None
+    crossed: Evaluation | None = None
 
 
 TRAINING = {
@@ -111,10 +114,13 @@ def body(text: str) -> str:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_everything_known_is_said(language: Language) -> None:
-    known = facts(unknown=Strange(0.557, 0.013))
+    crossed = replace(scored(("ants", "bees", "猫")), accuracy=0.8123)
+    known = facts(unknown=Strange(0.557, 0.013), likely=Likely(0.2, 0.946, 1.3), crossed=crossed)
     text = card(known, language=language, publication=Publication("alice/x", "apache-2.0", "my own photos"))
     scores = known.info.evaluation
-    for number in (scores.accuracy, *scores.interval, scores.majority, scores.calibration_error, 0.013):
+    by_class = (scores.balanced, scores.macro_f1, *scores.balanced_interval, *scores.macro_f1_interval)
+    by_test = (scores.accuracy, *scores.interval, scores.majority, scores.calibration_error)
+    for number in (*by_test, *by_class, 0.013, 0.946, 0.8123):
         assert f"{number:.1%}" in text
     for told in ("0.557", "ants", "my own photos", "apache-2.0", EMBEDDED.title, "torch 2.11.0", " 7 ", " 5"):
         assert told in text

@@ -214,7 +214,7 @@ def test_a_download_opens_on_the_page_and_is_trained_further(
     page.wait_for_selector("#download:visible")
     page.click("#back-to-results")
     page.wait_for_selector("#headline .tl-headline")
-    assert "not here any more" in page.inner_text("#mistakes-note")
+    assert "not here any more" in page.inner_text("#details")
     page.click("#back-to-train")
     page.click("#back-to-data")
     upload(page, shared("hymenoptera.zip"))

@@ -118,7 +118,7 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     one.write_bytes(picture(1))
     page.set_input_files("#one-upload input[type=file]", str(one))
     page.wait_for_selector("#one-answer:visible")
-    assert "%" in page.inner_text("#one-answer")
+    assert "%" in page.text_content("#one-answer")
 
     with page.expect_download() as waiting:
         page.click("#download")

@@ -18,9 +18,12 @@ from tl_core.evaluation.metrics import evaluate
 from tl_core.events import Failed, Finished, Notice, PicturesReady, Progress, StageDone, Started
 from tl_core.hub.push import Pushed
 from tl_core.settings import Settings
-from tl_ui import figures, panel, share_step, understood, words
+from tl_ui import figures, judged_view, panel, share_step, understood, words
 from tl_ui.changes import State, View, asked
+from tl_ui.judged import State as JudgedState
+from tl_ui.judged import View as JudgedView
 from tl_ui.parts.forms import Act
+from tl_ui.workspace import Report
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'{{7*7}}"
 STARTED = Started(100, 2, "embedded", "cpu", 12.0)
@@ -97,8 +100,10 @@ def test_case_70_and_71_names_stay_text_everywhere(tmp_path: Path, language: str
 def test_hostile_scores_stay_text() -> None:
     chance = np.full((10, 2), 0.5, dtype=np.float32)
     scores = evaluate(chance, [0, 1] * 5, (HOSTILE, "b"), pictures=range(10), groups=range(10))
-    for html in (panel.headline(scores, "en"), panel.details(scores, "en")):
-        assert "<img" not in html
+    report = Report(Path("nowhere"), scores, "embedded", crossed=scores, training={"rounds": HOSTILE})
+    judged = judged_view.html(JudgedState(report, None, None, (), 0, {}, False, "en"), JudgedView(), None, None)
+    for html in (panel.headline(scores, "en"), judged, figures.confusion(scores.class_names, scores.confusion, "en")):
+        assert "<img" not in html and "&lt;img" in html
 
 
 def act(name: str, fields: dict[str, tuple[str, ...]] | None = None, **data: str) -> Act:

@@ -12,14 +12,14 @@ from tl_core.settings import Settings
 from tl_ui.api import Api
 from tl_ui.data_step import DataStep
 from tl_ui.handlers import FOLLOW, PRIVATE
+from tl_ui.remembered import EMPTY, afresh, restored, with_run
 from tl_ui.results_step import ResultsStep
+from tl_ui.runs_list import RunsList
 from tl_ui.train_step import TrainStep
 from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
 
-# "base" is the run of a model that training may go on from.
-EMPTY: Memory = {"set": "", "run": "", "collected": "", "base": "", "step": 1}
 # Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
 _DELETE_CACHE = (3_600, 86_400)
 
@@ -49,6 +49,7 @@ def _filled(language: str, settings: Settings) -> dict[str, str]:
             picture_size=f"{settings.max_picture_bytes / 1e6:.0f} MB",
         )
     }
+    labels["use.many_help"] = say(language, "use.many_help", limit=f"{settings.max_batch:,}")
     for row in CATALOGUE:
         key = "train.backbone.local" if is_local(row) else "train.backbone.download"
         labels[f"train.backbone.{row.id}"] = say(language, key, title=row.title, size=row.download_mb)
@@ -69,7 +70,8 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             with gr.Step(t("step.train"), id=2):
                 training = TrainStep(work, t, memory)
             with gr.Step(t("step.results"), id=3):
-                results = ResultsStep(work, t)
+                results = ResultsStep(work, t, memory)
+                runs = RunsList(work, t, memory)
             with gr.Step(t("step.use"), id=4):
                 use = UseStep(work, t, memory)
 
@@ -80,7 +82,8 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             event.then(training.follow, memory, training.outputs, **FOLLOW)
 
         def on_results(event: Dependency) -> None:
-            event.then(results.show, memory, results.outputs, **PRIVATE)
+            event.then(results.show, results.inputs, results.outputs, **PRIVATE)
+            event.then(runs.show, runs.inputs, runs.outputs, **PRIVATE)
 
         def on_use(event: Dependency) -> None:
             event.then(use.show, memory, use.outputs, **PRIVATE)
@@ -95,20 +98,29 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
             (results.back, 2, None),
             (results.to_next, 4, on_use),
             (use.back, 3, None),
+            (use.batch.to_train, 2, on_train),
         ]
         for button, number, on_arrival in moves:
             moved = button.click(_go_to(number), memory, [memory, steps], **PRIVATE)
             moved.then(None, None, None, js=_TO_THE_STEP)
             if on_arrival is not None:
                 on_arrival(moved)
+        on_data(use.batch.grown)
+        retrained = results.retrain.click(results.train_again, memory, memory, **PRIVATE)
+        again = retrained.success(_go_to(2), memory, [memory, steps], **PRIVATE)
+        again.then(None, None, None, js=_TO_THE_STEP)
+        on_train(again)
         further = use.further.click(_further, memory, [memory, steps], **PRIVATE)
         further.then(None, None, None, js=_TO_THE_STEP)
-        on_data(use.start_over.click(lambda: (EMPTY, gr.Walkthrough(selected=1)), None, [memory, steps], **PRIVATE))
+        on_data(use.start_over.click(_start_over, memory, [memory, steps], **PRIVATE))
 
-        shown = data.opening.opened.success(_go_to(4), memory, [memory, steps], **PRIVATE)
+        shown = data.opening.opened.success(_opened, memory, [memory, steps], **PRIVATE)
         shown.then(None, None, None, js=_TO_THE_STEP)
         for arrive in (on_train, on_results, on_use):
             arrive(shown)
+        other = runs.opened.then(_restore(work), memory, [memory, steps], **PRIVATE)
+        for arrive in (on_train, on_results, on_use):
+            arrive(other)
         found = page.load(_restore(work), memory, [memory, steps], **PRIVATE)
         found.then(data.tabs.show_collected, memory, data.tabs.builder, **PRIVATE)
         for arrive in (on_data, on_train, on_results, on_use):
@@ -119,7 +131,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
 def _restore(work: Workspace) -> Any:
     def handler(memory: Memory) -> tuple[Memory, Any]:
         step = _furthest(work, memory)
-        return {**EMPTY, **memory, "step": step}, gr.Walkthrough(selected=step)
+        return restored(work, memory) | {"step": step}, gr.Walkthrough(selected=step)
 
     return handler
 
@@ -129,6 +141,15 @@ def _go_to(step: int) -> Any:
         return {**memory, "step": step}, gr.Walkthrough(selected=step)
 
     return handler
+
+
+def _opened(memory: Memory) -> tuple[Memory, Any]:
+    """A model made earlier was opened: it is one of the runs, and ready to be used."""
+    return with_run(memory, str(memory.get("run", ""))) | {"step": 4}, gr.Walkthrough(selected=4)
+
+
+def _start_over(memory: Memory) -> tuple[Memory, Any]:
+    return afresh(memory), gr.Walkthrough(selected=1)
 
 
 def _further(memory: Memory) -> tuple[Memory, Any]:

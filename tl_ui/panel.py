@@ -204,24 +204,17 @@ def failure(event: Failed, language: str) -> str:
     return say(language, key, **event.values)
 
 
-def headline(evaluation: Evaluation, language: str) -> str:
-    """The score, what it means and how far to trust it, as HTML."""
+def headline(evaluation: Evaluation, language: str, *, rounds: int = 0) -> str:
+    """The score, what it means and how far to trust it, as HTML; `rounds` of cross-validation, 0 for test pictures."""
     low, high = evaluation.interval
     hundred = round(100 * evaluation.accuracy)
     support = [sum(row) for row in evaluation.confusion]
     commonest = evaluation.class_names[support.index(max(support))]
+    values = {"tested": evaluation.tested, "low": round(100 * low), "high": round(100 * high), "rounds": rounds}
     blocks = [
         f'<p class="tl-headline">{esc(say(language, "results.headline", hundred=hundred))}</p>',
         "<p>"
-        + esc(
-            say(
-                language,
-                "results.interval",
-                tested=evaluation.tested,
-                low=round(100 * low),
-                high=round(100 * high),
-            )
-        )
+        + esc(say(language, "results.crossed" if rounds else "results.interval", **values))
         + " "
         + esc(say(language, "results.majority", label=commonest, hundred=round(100 * evaluation.majority)))
         + "</p>",
@@ -231,15 +224,3 @@ def headline(evaluation: Evaluation, language: str) -> str:
     elif evaluation.tested < _FEW_TESTS:
         blocks.append(figures.message("warn", say(language, "results.few_tests")))
     return "".join(blocks)
-
-
-def details(evaluation: Evaluation, language: str) -> str:
-    """Confusion matrix and class table, as HTML."""
-    rows = [(s.name, s.support, s.recall, s.precision, s.f1) for s in evaluation.per_class]
-    return (
-        f"<h3>{esc(say(language, 'results.confusion'))}</h3>"
-        f"<p class='tl-quiet'>{esc(say(language, 'results.confusion_help'))}</p>"
-        + figures.confusion(evaluation.class_names, evaluation.confusion, language)
-        + f"<h3>{esc(say(language, 'results.classes'))}</h3>"
-        + figures.class_table(rows, language)
-    )

@@ -13,16 +13,18 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tl_core.bundle.table import table_csv
-from tl_core.data.archive import Upload
+from tl_core.data.archive import Upload, is_archive
 from tl_core.data.closer_look import CloserLook
 from tl_core.data.edits import Edit, from_record, to_record
 from tl_core.data.findings import Finding, findings
+from tl_core.data.growth import grown
 from tl_core.data.imageset import FILE, ImageSet, Reading
 from tl_core.data.intake import prepare
+from tl_core.data.pile import Pile
 from tl_core.data.understand import understand
 from tl_core.errors import TLError, plain
 from tl_core.events import LAST, Event, Failed, PicturesReady
@@ -37,8 +39,6 @@ SET, NAME, EDITS, COLLECTED = "set", "name.txt", "edits.json", "collected"
 _AT_ONCE = {"fetch": 2, "read": 2, "look": 1}
 _WAIT = 0.2  # seconds between two looks at whether somebody who waits has gone
 _KEPT = 4  # readings in memory
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tbz", ".txz", ".z01")
-_MAGIC = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _ROOT = Path(__file__).parents[1]
 log = logging.getLogger("transfer_lab.page")
 
@@ -78,7 +78,7 @@ class Sets:
         for number, (told, file) in enumerate(files):
             own = folder / "uploads" / f"{number:06}"
             _link(file, own)
-            if "/" not in told and _is_archive(told, own):  # of what lies in a folder, archives are only skipped
+            if "/" not in told and is_archive(told, own):  # of what lies in a folder, archives are only skipped
                 uploads.append(Upload(plain(told), own))
             else:
                 loose.append((told, own))
@@ -93,6 +93,26 @@ class Sets:
         into = folder / "uploads" / "fetched"
         into.parent.mkdir()
         self._begin(folder, [Upload(plain(name), into)], name, lambda stop: fetched(into, stop))
+        return key
+
+    def grow(
+        self, base: Path, edits: Sequence[Edit], pile: Pile, labels: Mapping[int, str], *, after: Sequence[Edit] = ()
+    ) -> str:
+        """A new set: the one read into `base`, changed by `edits`, with the pictures at the places `labels` of `pile`
+        in their classes, and then changed by `after`. Gives its key. Raises TooLargeError and DiskFullError."""
+        reading = Reading.load(base)
+        key, folder = self._new(reading.source)
+        try:
+            made, changed = grown(reading, edits, pile, labels, folder / SET, self._settings)
+            self.change(key, (*changed, *after))
+            images = understand(made, (*changed, *after))
+            counted = len(images.pictures), len(images.class_names), len(images.skipped)
+            EventLog(folder).append(PicturesReady(str(made.folder), *counted))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._looking.add(folder)
+        threading.Thread(target=self._look_closer, args=(folder,), name="looking", daemon=True).start()
         return key
 
     def _new(self, name: str) -> tuple[str, Path]:
@@ -290,13 +310,6 @@ class Sets:
         """The folder behind `key`, if it is there."""
         folder = folder_of(self._settings.sets_dir, key) if isinstance(key, str) else None
         return folder if folder is not None and folder.is_dir() else None
-
-
-def _is_archive(name: str, file: Path) -> bool:
-    """Whether a file is to be opened as an archive: by its name, or by its first bytes whatever its name."""
-    with file.open("rb") as opened:
-        head = opened.read(512)
-    return name.lower().endswith(_ARCHIVES) or head.startswith(_MAGIC) or head[257:262] == b"ustar"
 
 
 def _link(file: Path, own: Path) -> None:

@@ -82,12 +82,33 @@ CSS = """
 .tl-confusion td.miss { --tone: #f97316; }
 .tl-confusion td { background:
   color-mix(in srgb, var(--tone) calc(var(--share) * 80%), var(--background-fill-secondary)); }
-#samples .grid-wrap, #mistakes .grid-wrap { max-height: none; min-height: 0; height: auto; overflow: visible; }
-#samples, #mistakes, #samples .grid-container, #mistakes .grid-container { height: auto !important; min-height: 0; }
-#samples .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
-#mistakes .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
-#samples .caption-label, #mistakes .caption-label { max-width: 96%; overflow: hidden; overflow-wrap: anywhere;
-  white-space: normal; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; font-size: .75rem; }
+.tl-confusion td:has(.tl-cell) { padding: 0; }
+.tl-cell { width: 100%; min-height: 2.6rem; background: none !important; border: 0 !important; cursor: pointer;
+  color: var(--body-text-color); font: inherit; text-decoration: underline dotted; text-underline-offset: 3px; }
+.tl-cell:hover, .tl-cell[aria-pressed=true] { outline: 3px solid var(--color-accent); outline-offset: -3px;
+  border-radius: 6px; }
+li .tl-cell { text-align: left; min-height: 0; padding: .3rem 0; }
+.tl-chart { margin: .6rem 0; max-width: 30rem; }
+.tl-chart svg { width: 100%; height: auto; display: block; overflow: visible; }
+.tl-chart text { font-size: 11px; fill: var(--body-text-color); }
+.tl-chart .grid { stroke: var(--border-color-primary); }
+.tl-chart .honest { stroke: var(--body-text-color-subdued); stroke-dasharray: 5 4; }
+.tl-chart circle { fill: var(--color-accent); }
+.tl-chart polyline { fill: none; stroke: var(--color-accent); stroke-width: 2; }
+.tl-chart polyline.forecast { stroke-dasharray: 5 4; }
+.tl-chart circle.forecast { fill: var(--background-fill-primary); stroke: var(--color-accent); stroke-width: 2; }
+.tl-chart .likely { stroke: var(--color-accent); stroke-width: 3; opacity: .5; }
+.dark .tl-chart circle, .dark .tl-bar i, .dark .tl-range i { fill: var(--primary-400); background: var(--primary-400); }
+.dark .tl-chart :is(polyline, .likely, circle.forecast) { stroke: var(--primary-400); }
+.tl-chart figcaption { font-size: .85rem; color: var(--body-text-color-subdued); }
+.tl-scores { list-style: none; padding: 0; margin: .5rem 0; }
+.tl-scores li { display: grid; grid-template-columns: minmax(8rem, 1fr) 1fr auto; gap: .75rem; align-items: center;
+  padding: .3rem 0; }
+.tl-range { position: relative; height: .6rem; border-radius: 99px; background: var(--border-color-primary); }
+.tl-range i { display: block; height: 100%; background: var(--color-accent); border-radius: 99px; opacity: .55; }
+.tl-range u { position: absolute; top: calc(50% - 1.5px); height: 3px; background: var(--body-text-color); }
+.tl-doings button, .tl-doings select { font-size: .85rem; }
+#details details > summary, #compared details > summary { cursor: pointer; padding: .4rem 0; font-weight: 500; }
 #one-answer { overflow-wrap: anywhere; }
 #upload, #one-upload, #many-upload { border: 2px dashed var(--neutral-400); border-radius: 10px; }
 .gradio-container button.secondary { border: 1px solid var(--neutral-400); }

@@ -14,6 +14,7 @@ from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
+from tl_ui.remembered import with_run
 from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 from tl_ui.zerogpu import account_for
@@ -111,7 +112,7 @@ class TrainStep:
         if key is None:
             raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
         self._work.warm_up()
-        return {**memory, "run": key, "step": 2}
+        return with_run(memory, key) | {"step": 2}
 
     @speaks
     def go_on(self, memory: Memory, request: gr.Request) -> None:

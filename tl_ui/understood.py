@@ -13,6 +13,7 @@ from tl_core.data.understand import unconfirmed, way_of
 from tl_core.wording import TRAITS
 from tl_ui import figures, thumbnails
 from tl_ui.changes import State, View
+from tl_ui.parts.forms import button
 from tl_ui.words import say
 
 _CLASSES_SHOWN = 24
@@ -52,8 +53,8 @@ def _ways(state: State) -> str:
     if unconfirmed(state.reading, state.edits):
         names = ", ".join(f"“{name}”" for name in state.images.class_names[:6])
         question = _say(state, "understood.guess", names=names)
-        button = _button("confirm", _say(state, "understood.guess_yes"), primary=True, way=used.id)
-        blocks.append(f'<div class="tl-message tl-warn" role="status">{question}<p>{button}</p></div>')
+        confirm = button("confirm", _say(state, "understood.guess_yes"), primary=True, way=used.id)
+        blocks.append(f'<div class="tl-message tl-warn" role="status">{question}<p>{confirm}</p></div>')
     if len(state.reading.ways) > 1:
         options = "".join(
             f'<option value="{esc(way.id)}"{" selected" if way.id == used.id else ""}>{_way(state, way)}</option>'
@@ -101,7 +102,7 @@ def _classes(state: State, view: View) -> str:
     more = ""
     if len(members) > shown:
         text = _say(state, "understood.all_classes", count=len(members) - shown)
-        more = f"<p>{_button('all-classes', text)}</p>"
+        more = f"<p>{button('all-classes', text)}</p>"
     return f'<ul class="tl-cards">{"".join(cards)}</ul>{more}'
 
 
@@ -110,14 +111,14 @@ def _card(state: State, label: str, count: int, most: int, strip: str, opened: b
     width = _STRIP_SIDE * min(_STRIP, count)
     some = _say(state, "understood.some", label=label)
     picture = f'<img src="{strip}" alt="{some}" style="max-width:{width}px">' if strip else ""
-    show = _button("show", _say(state, "understood.show"), label=label, focus=f"show {label}")
+    show = button("show", _say(state, "understood.show"), label=label, focus=f"show {label}")
     if opened:
-        show = _button("close", _say(state, "understood.hide"), focus=f"show {label}")
+        show = button("close", _say(state, "understood.hide"), focus=f"show {label}")
     others = [other for other in state.images.class_names if other != label][:1000]
     options = "".join(f'<option value="{esc(other)}">{esc(other)}</option>' for other in others)
     merge = (
         f'<label class="tl-field">{_say(state, "understood.merge")} <select name="into">{options}</select></label>'
-        f"{_button('merge', _say(state, 'understood.merge_do'), label=label)}"
+        f"{button('merge', _say(state, 'understood.merge_do'), label=label)}"
     )
     return (
         f'<li data-key="{name}"><div class="tl-card-head"><b class="tl-name">{_breakable(name)}</b>'
@@ -129,7 +130,7 @@ def _card(state: State, label: str, count: int, most: int, strip: str, opened: b
         f'<input name="to" value="{name}" maxlength="64" autocomplete="off"></label>'
         f"<button>{_say(state, 'understood.rename')}</button></form>"
         f"<div data-fields>{merge if others else ''}</div>"
-        f"{_button('leave-out', _say(state, 'understood.leave_out_class'), label=label)}</details></li>"
+        f"{button('leave-out', _say(state, 'understood.leave_out_class'), label=label)}</details></li>"
     )
 
 
@@ -155,17 +156,17 @@ def _pictures(state: State, view: View) -> str:
     options = "".join(f'<option value="{esc(name)}">{esc(name)}</option>' for name in others)
     first, last = page * _PAGE + 1, page * _PAGE + len(chosen)
     title = _say(state, "understood.pictures", label=view.label, first=first, last=last, count=len(mine))
-    back = _button("page", _say(state, "understood.previous"), page=page - 1) if page else ""
-    more = _button("page", _say(state, "understood.next"), page=page + 1) if last < len(mine) else ""
+    back = button("page", _say(state, "understood.previous"), page=page - 1) if page else ""
+    more = button("page", _say(state, "understood.next"), page=page + 1) if last < len(mine) else ""
     move = (
         f'<label class="tl-field">{_say(state, "understood.move")} <select name="to">{options}</select></label>'
-        f"{_button('move', _say(state, 'understood.move_do'))}"
+        f"{button('move', _say(state, 'understood.move_do'))}"
     )
     return (
         f'<section class="tl-pick" data-fields tabindex="-1" data-focus="pictures"><h4>{title}</h4>'
         f'<p class="tl-quiet">{_say(state, "understood.tick")}</p><div class="tl-ticks">{ticks}</div>'
-        f'<div class="tl-row">{_button("drop", _say(state, "understood.drop"))}{move if others else ""}'
-        f"{back}{more}{_button('close', _say(state, 'understood.close'))}</div></section>"
+        f'<div class="tl-row">{button("drop", _say(state, "understood.drop"))}{move if others else ""}'
+        f"{back}{more}{button('close', _say(state, 'understood.close'))}</div></section>"
     )
 
 
@@ -183,7 +184,7 @@ def _finding(state: State, found: Finding, view: View) -> str:
     opened, shown = view.finding == found.code, ""
     if found.cases:
         text = "understood.hide" if opened else "understood.look"
-        fixes = _button("look", _say(state, text), code="" if opened else found.code, focus=found.code) + fixes
+        fixes = button("look", _say(state, text), code="" if opened else found.code, focus=found.code) + fixes
     if opened:
         shown = _cases(state, found)
     role = "alert" if found.level == "stop" else "status"
@@ -222,7 +223,7 @@ def _case(state: State, found: Finding, case: Case, pictures: Sequence[tuple[Pic
 def _fix(state: State, found: Finding, row: str, fix: Fix) -> str:
     """A fix's button, which says what it is about; `row` is the case's first, "" where it is for all of them."""
     text, about = _say(state, f"fix.{fix.code}", **fix.values), found.values.get("label", "")
-    return _button("fix", text, code=found.code, of=about, row=row, fix=fix.code, to=fix.values.get("label", ""))
+    return button("fix", text, code=found.code, of=about, row=row, fix=fix.code, to=fix.values.get("label", ""))
 
 
 def _notes(state: State) -> str:
@@ -251,17 +252,18 @@ def _changes(state: State) -> str:
     """The person's own changes, with a way back."""
     if not state.edits:
         return ""
-    lines = "".join(f"<li>{_edit(state, edit)}</li>" for edit in state.edits[-_SKIPPED_SHOWN:])
+    lines = "".join(f"<li>{edit_sentence(edit, state.language)}</li>" for edit in state.edits[-_SKIPPED_SHOWN:])
     summary = _say(state, "understood.changes", count=len(state.edits))
-    undo = _button("undo", _say(state, "understood.undo"), focus="undo")
-    every = _button("reset", _say(state, "understood.reset"))
+    undo = button("undo", _say(state, "understood.undo"), focus="undo")
+    every = button("reset", _say(state, "understood.reset"))
     return (
         f'<div class="tl-row">{undo}{every}</div>'
         f'<details id="changes"><summary>{summary}</summary><ol>{lines}</ol></details>'
     )
 
 
-def _edit(state: State, edit: Edit) -> str:
+def edit_sentence(edit: Edit, language: str) -> str:
+    """What a change does, as HTML."""
     values: dict[str, object] = {}
     if isinstance(edit, Rename | LeaveOut):
         values["label"] = edit.label
@@ -269,11 +271,4 @@ def _edit(state: State, edit: Edit) -> str:
         values["to"] = edit.to
     if not isinstance(edit, Rename | LeaveOut | Relabel):
         values["count"] = len(edit.rows)
-    return _say(state, f"edit.{kind_of(edit)}", **values)
-
-
-def _button(act: str, text: str, *, primary: bool = False, **data: object) -> str:
-    """A button that does `act`; `text` is HTML already, `data` go along with the act."""
-    along = "".join(f' data-{name}="{esc(str(value))}"' for name, value in data.items())
-    kind = ' class="tl-primary"' if primary else ""
-    return f'<button type="button" data-act="{act}"{along}{kind}>{text}</button>'
+    return esc(say(language, f"edit.{kind_of(edit)}", **values))

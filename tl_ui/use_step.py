@@ -20,7 +20,7 @@ class UseStep:
         with gr.Tab(t("use.one")):
             TryStep(work, t, memory)
         with gr.Tab(t("use.many"), elem_id="many-tab"):
-            BatchStep(work, t, memory)
+            self.batch = BatchStep(work, t, memory)
         gr.Markdown(t("use.answer_help"), elem_classes=["tl-quiet"])
         self.download = gr.DownloadButton(t("use.download"), variant="primary", elem_id="download", interactive=False)
         gr.Markdown(t("use.download_help"), elem_classes=["tl-quiet"])

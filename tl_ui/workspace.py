@@ -11,10 +11,10 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_core.bundle.files import to_zip
 from tl_core.bundle.opening import open_bundle
@@ -23,6 +23,7 @@ from tl_core.data.intake import decode_files
 from tl_core.data.pixels import PixelStore
 from tl_core.data.understand import load, ready
 from tl_core.errors import NotABundleError
+from tl_core.evaluation.learning_curve import LearningCurve
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import Event, Progress
 from tl_core.exports.process import export
@@ -31,7 +32,7 @@ from tl_core.hub.checks import PushCheck, PushWish
 from tl_core.hub.fetch import fetch, name_of
 from tl_core.hub.publish import publish
 from tl_core.hub.push import Pushed
-from tl_core.jobs.runs import TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.jobs.runs import REMOVED, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
 from tl_core.jobs.slices import SLICED
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
@@ -47,18 +48,66 @@ if TYPE_CHECKING:
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
 
+_Read = TypeVar("_Read")
+_REMOVING = 1_200  # half seconds that a run may take to stop; later the sweep finds it
 _EXAMPLES = 6  # pictures on a published card
 log = logging.getLogger("transfer_lab.page")
 
 
 @dataclass(frozen=True)
 class Report:
-    """A finished run: where its bundle is, how good it is, how it was made, and whether from an earlier model."""
+    """A finished run: where its bundle is, how good it is (`crossed`: by cross-validation over all pictures), what more
+    pictures would bring, how and when (ISO 8601) it was made, in how many seconds, and whether from an earlier model.
+    `training` may be a stranger's."""
 
     bundle: Path
     evaluation: Evaluation
     backbone: str
     went_on: bool = False
+    crossed: Evaluation | None = None
+    curve: LearningCurve | None = None
+    created: str = ""
+    seconds: float = 0.0
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Evaluation:
+        """The scores that speak for the model."""
+        return self.evaluation if self.crossed is None else self.crossed
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of cross-validation that the scores shown are from; 0 where they are those of test pictures."""
+        found = self.training.get("rounds")
+        known = found if type(found) is int and 0 < found < 1000 else 1
+        return 0 if self.crossed is None else known
+
+    @classmethod
+    def load(cls, folder: Path) -> "Report | None":
+        """The report of the run in `folder`; None where there is none that can be read."""
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            training = record.get("training", {})
+            seconds = [taken for taken in record.get("seconds", {}).values() if type(taken) in (int, float)]
+            return cls(
+                folder / "bundle",
+                Evaluation.from_dict(record["evaluation"]),
+                str(record["backbone"]),
+                training.get("went_on") is True,
+                _sound(Evaluation.from_dict, record.get("crossed")),
+                _sound(LearningCurve.from_dict, record.get("curve")),
+                str(record.get("created", "")),
+                sum(seconds),
+                training,
+            )
+        return None
+
+
+def _sound(read: Callable[[dict[str, Any]], _Read], record: dict[str, Any] | None) -> _Read | None:
+    """What `read` makes of a part of a record, None where that is missing or damaged."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        return None if record is None else read(record)
+    return None
 
 
 class Workspace:
@@ -97,6 +146,7 @@ class Workspace:
         borrowed = self.lender(device)
         request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
         run = RunFolder.create(self.settings, key, request)
+        run.rename(images.source)
         if borrowed:
             borrowed.start(run)
         return key
@@ -115,6 +165,7 @@ class Workspace:
         yield Progress("reading", 0, 1)
         try:
             open_bundle(source, folder, name="" if file else name_of(repo))
+            RunFolder(folder).rename(file.stem if file else name_of(repo))
         finally:
             if file is None:
                 shutil.rmtree(source, ignore_errors=True)
@@ -173,13 +224,19 @@ class Workspace:
     def report(self, key: str) -> Report | None:
         """The result of the run behind `key`, if it has one."""
         folder = self._find(self.settings.runs_dir, key)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if folder is not None:
-                record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-                evaluation = Evaluation.from_dict(record["evaluation"])
-                went_on = record.get("training", {}).get("went_on") is True
-                return Report(folder / "bundle", evaluation, record["backbone"], went_on)
-        return None
+        return None if folder is None else Report.load(folder)
+
+    def remove_run(self, key: str) -> None:
+        """Delete the run behind `key`: at once for everybody, from the disk when nobody works on it any more."""
+        run = self.run(key)
+        if run is not None and not run.remove():
+            threading.Thread(target=self._remove, args=(run,), name="removing", daemon=True).start()
+
+    def _remove(self, run: RunFolder) -> None:
+        for _ in range(_REMOVING):
+            time.sleep(0.5)
+            if run.remove():
+                return
 
     # using
 
@@ -282,6 +339,15 @@ class Workspace:
         path.write_text(predictions_csv(rows, class_names), encoding="utf-8")
         return path
 
+    def report_file(self, key: str, language: str) -> Path:
+        """The report of the run behind `key` as a page to download. Raises NotABundleError when the run is gone."""
+        from tl_ui.report import html_report
+
+        text = html_report(self, key, language)
+        path = self._export_path("report.html")
+        path.write_text(text, encoding="utf-8")
+        return path
+
     def export_bundle(self, bundle: Path) -> Path:
         """The bundle as a zip to download."""
         return to_zip(bundle, self._export_path("my-classifier.zip"))
@@ -315,7 +381,7 @@ class Workspace:
 
     def _find(self, parent: Path, key: object) -> Path | None:
         folder = folder_of(parent, key) if isinstance(key, str) else None
-        return folder if folder is not None and folder.is_dir() else None
+        return folder if folder is not None and folder.is_dir() and not (folder / REMOVED).exists() else None
 
 
 def follow_events(log_file: EventLog, seen: list[Event]) -> bool:

@@ -25,6 +25,15 @@ class Strangeness(Protocol):
     def false_alarm(self) -> float | None: ...
 
 
+class Promise(Protocol):
+    """How often one of the classes that are called likely was right, and how many those were on average."""
+
+    @property
+    def coverage(self) -> float | None: ...
+    @property
+    def size(self) -> float | None: ...
+
+
 class Described(Protocol):
     """A bundle's description (`BundleInfo`), as far as a card needs it."""
 
@@ -42,6 +51,10 @@ class Described(Protocol):
     def created(self) -> str: ...
     @property
     def unknown(self) -> Strangeness | None: ...
+    @property
+    def likely(self) -> Promise | None: ...
+    @property
+    def crossed(self) -> Evaluation | None: ...
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,29 @@ def scores(facts: CardFacts, words: Words, published: Publication) -> str:
     columns += ["test", "precision", "recall"]
     rows = list(_rows(facts, taught if "train" in columns else None))
     parts = [words("scores.accuracy", **{key: percent(value) for key, value in values.items()})]
+    parts += _other_scores(facts, words)
     if published.figure:
         parts.append(f"![{words(f'figure.{published.figure_kind}')}]({published.figure})")
     parts += [_mixed_up(scored, words), table(["#", *(words(f"scores.{column}") for column in columns)], rows)]
     if (more := len(scored.per_class) - SHOWN_CLASSES) > 0:
         parts.append(words("scores.more", count=more))
     return "\n\n".join([*parts, words("scores.explained")])
+
+
+def _other_scores(facts: CardFacts, words: Words) -> Iterator[str]:
+    """Scores that count every class the same, and those of cross-validation, where they were measured."""
+    scored, crossed = facts.info.evaluation, facts.info.crossed
+    pairs = {"balanced": (scored.balanced, scored.balanced_interval), "f1": (scored.macro_f1, scored.macro_f1_interval)}
+    shares: dict[str, str] = {}
+    for name, (value, interval) in pairs.items():
+        if value is None or interval is None:
+            return
+        shares |= {name: percent(value), f"{name}_low": percent(interval[0]), f"{name}_high": percent(interval[1])}
+    yield words("scores.by_class", **shares)
+    if crossed is not None:
+        low, high = crossed.interval
+        values = {"accuracy": percent(crossed.accuracy), "low": percent(low), "high": percent(high)}
+        yield words("scores.crossed", tested=f"{crossed.tested:d}", rounds=facts.count("rounds") or 1, **values)
 
 
 def _rows(facts: CardFacts, taught: tuple[int | None, ...] | None) -> Iterator[list[str]]:
@@ -89,6 +106,9 @@ def trust(facts: CardFacts, words: Words) -> str:
     if error is not None:
         key = "trust.calibration" if before is None else "trust.calibration_before"
         said.append(words(key, error=percent(error), before=percent(before or 0)))
+    likely = facts.info.likely
+    if likely is not None and likely.coverage is not None and likely.size is not None:
+        said.append(words("trust.likely", coverage=percent(likely.coverage), size=f"{likely.size:.1f}"))
     if unknown is None:
         said.append(words("trust.no_unknown"))
     elif unknown.false_alarm is None:

@@ -15,7 +15,8 @@ _FORMULA = tuple("=+-@\t\r\n")
 
 
 def predictions_csv(rows: "Sequence[tuple[str, Prediction | str]]", class_names: Sequence[str]) -> str:
-    """One line a file, in the order given: its class, the confidence, every class's share; or why it could not be read.
+    """One line a file, in the order given: its class, the confidence, the other classes that it may well be, every
+    class's share; or why it could not be read.
 
     UTF-8 with a byte-order mark at the front, which Excel needs.
     """
@@ -28,18 +29,19 @@ def predictions_csv(rows: "Sequence[tuple[str, Prediction | str]]", class_names:
             "confidence",
             "problem",
             "unlike anything taught",
+            "could also be",
             *(text_cell(f"share of {name}") for name in class_names),
         ]
     )
     for file, result in rows:
         if isinstance(result, str):
-            writer.writerow([text_cell(file), "", "", text_cell(result), "", *("" for _ in class_names)])
+            writer.writerow([text_cell(file), "", "", text_cell(result), "", "", *("" for _ in class_names)])
             continue
         share = dict(result.ranking)
         numbers = [round(share[name], 4) if name in share else "" for name in class_names]
         strange = "yes" if result.strange else "" if result.unknown is None else "no"
-        sure = round(result.confidence, 4)
-        writer.writerow([text_cell(file), text_cell(result.label), sure, "", strange, *numbers])
+        sure, others = round(result.confidence, 4), "; ".join(name for name in result.likely if name != result.label)
+        writer.writerow([text_cell(file), text_cell(result.label), sure, "", strange, text_cell(others), *numbers])
     return "\ufeff" + out.getvalue()
 
 

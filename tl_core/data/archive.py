@@ -1,7 +1,7 @@
 """What a person gave (a zip, a tar, a folder or single files) as one list of files, without trusting a byte of it.
 
 What an archive is, its first bytes say, never its name. Nothing is ever unpacked to disk: a file is read into memory,
-bounded. Does not judge what is inside a file (`decode` does). Runs in the limited child only.
+bounded. Does not judge what is inside a file (`decode` does). All but `is_archive` runs in the limited child only.
 """
 
 import os
@@ -28,6 +28,8 @@ _OTHER_ARCHIVES = (
     (b"MSCF\0\0\0\0", "cab"),
     (b"\x1f\x8b", "gzip"),  # of a method that does not exist
 )
+_ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".tbz", ".txz", ".z01")
+_MAGIC = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 # "photos.z01", "photos.zip.002", "photos.part2.rar": a middle part has no magic bytes of its own.
 _PART_NAME = re.compile(r"\.(z\d\d|\d{3}|part\d+\.rar|r\d\d)$", re.IGNORECASE)
 
@@ -49,6 +51,14 @@ class Upload:
     def from_json(cls, record: dict[str, Any]) -> "Upload":
         path = None if record["path"] is None else Path(record["path"])
         return cls(record["name"], path, tuple((name, Path(file)) for name, file in record["files"]))
+
+
+def is_archive(name: str, file: Path) -> bool:
+    """Whether a file is to be opened as an archive: by its name, or by its first bytes whatever its name. Runs in any
+    process."""
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    return name.lower().endswith(_ENDINGS) or head.startswith(_MAGIC) or head[257:262] == b"ustar"
 
 
 class Source:

@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +139,13 @@ def _decode_all(files: list[_File], job: dict[str, Any], settings: Settings) -> 
             file.seek(at)
             file.truncate()
         store = _Store(pixels.fileno(), job["offset"])
-        for batch in _decoded(files, mine, job["threads"], set(job["blamed"]), store, settings):
-            small.write(b"".join(result.thumb for _, result in batch if isinstance(result, _Read)))
-            small.flush()
-            sys.stdout.writelines(json.dumps(_line(files[n], n, result)) + "\n" for n, result in batch)
-            sys.stdout.flush()
+        with _Originals(job["originals"], job["originals_at"], settings.max_upload) as originals:
+            for batch in _decoded(files, mine, job["threads"], set(job["blamed"]), store, originals.keep, settings):
+                small.write(b"".join(result.thumb for _, result in batch if isinstance(result, _Read)))
+                small.flush()
+                lines = (_line(files[n], n, result) | originals.place(n) for n, result in batch)
+                sys.stdout.writelines(json.dumps(line) + "\n" for line in lines)
+                sys.stdout.flush()
 
 
 class _Store:
@@ -160,6 +162,39 @@ class _Store:
         while done < len(rest):
             done += os.pwrite(self._file, rest[done:], at + done)
         return at
+
+
+class _Originals:
+    """The files as they came, one behind the other from byte `at` of the file at `path`, `most` bytes at the most: what
+    a small upload unpacks to must not fill a disk. None are kept where `path` is empty."""
+
+    def __init__(self, path: str, at: int, most: int) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT) if path else None
+        self._end, self._most = at, most
+        self._places: dict[int, tuple[int, int]] = {}
+        if self._file is not None:
+            os.ftruncate(self._file, at)
+
+    def __enter__(self) -> "_Originals":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+    def keep(self, number: int, data: bytes) -> None:
+        """Add the file of that number."""
+        if self._file is None or self._end + len(data) > self._most:
+            return
+        self._places[number] = (self._end, len(data))
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(self._file, rest, self._end)
+            rest, self._end = rest[done:], self._end + done
+
+    def place(self, number: int) -> dict[str, tuple[int, int]]:
+        """Where it lies and how long it is, for the parent."""
+        return {"original": place} if (place := self._places.pop(number, None)) else {}
 
 
 @dataclass(frozen=True)
@@ -185,7 +220,13 @@ Batch = list[tuple[int, _Read | str]]
 
 
 def _decoded(
-    files: list[_File], numbers: range, threads: int, blamed: set[int], store: _Store, settings: Settings
+    files: list[_File],
+    numbers: range,
+    threads: int,
+    blamed: set[int],
+    store: _Store,
+    keep: Callable[[int, bytes], None],
+    settings: Settings,
 ) -> Iterator[Batch]:
     """(number, picture | reason) in order, a few at a time. Files are read here, one after the other as they lie in the
     upload, and decoded ahead in threads; with one thread singly, so that whatever kills this process is known."""
@@ -201,6 +242,9 @@ def _decoded(
             while ahead and (len(ahead) > 2 * threads or sum(held for held, _ in ahead) + size > MOST_AHEAD):
                 yield ahead.popleft()[1].result()
             read = [(n, "crashed" if n in blamed else _bytes(files[n])) for n in batch]
+            for n, data in read:
+                if isinstance(data, bytes):
+                    keep(n, data)
             ahead.append((size, pool.submit(decode_some, read)))
         while ahead:
             yield ahead.popleft()[1].result()

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tl_core.errors import IntakeError, plain
 from tl_core.events import Event, PicturesReady, Progress
 from tl_core.settings import Settings, scrubbed_environment
 
+ORIGINALS = "originals"  # the files as they came, one behind the other
 _REPORT_EVERY = 0.2  # seconds between two progress events
 _MAX_DEATHS = 50  # a set that kills more children than this is given up
 _MUCH = 200_000_000  # bytes
@@ -46,6 +47,7 @@ class _SoFar:
     rows: list[dict[str, Any]] = field(default_factory=list)
     stored: int = 0  # of `rows` could be read
     offset: int = 0  # bytes of pixels that belong to them
+    originals: int = 0  # bytes of files that are kept as they came
     next: int = 0  # the picture the next line will be about
     complete: bool = False
 
@@ -145,6 +147,58 @@ def decode_files(files: list[Path], settings: Settings) -> list[RGB | str]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How much a folder holds: pictures in the store, bytes of their pixels, bytes of the files they came in."""
+
+    stored: int = 0
+    offset: int = 0
+    originals: int = 0
+
+
+@dataclass(frozen=True)
+class Loose:
+    """What was read of one upload whose folders mean nothing. `rows` are the child's lines, in the order of the upload;
+    `skipped` the names that are no files worth reading and why; `ignored` counts what an operating system left behind.
+    `kept` is what the folder holds now; `problem` why not everything was read."""
+
+    rows: tuple[dict[str, Any], ...]
+    skipped: tuple[tuple[str, str], ...]
+    ignored: int
+    kept: Kept
+    problem: IntakeError | None = None
+
+
+def read_loose(
+    upload: Upload, folder: Path, settings: Settings, kept: Kept, *, most: int, should_stop: Callable[[], bool]
+) -> Generator[Progress, None, Loose]:
+    """Add the pictures of `upload` to the store in `folder`, which holds `kept`, and all its files to the originals.
+
+    Raises TooLargeError as soon as it is known to hold more than `most` files, and DiskFullError.
+    """
+    so_far, problem = _SoFar(stored=kept.stored, offset=kept.offset, originals=kept.originals), None
+    try:
+        for event in _read(
+            (upload,), folder, settings, so_far, should_stop, name=upload.name, loose=True, originals=True
+        ):
+            _check_files(so_far, upload.name, most)
+            if isinstance(event, Progress):
+                yield event
+        _check_files(so_far, upload.name, most)
+    except errors.DiskFullError:
+        raise
+    except IntakeError as error:
+        _check_files(so_far, upload.name, most)
+        problem = error
+    now = Kept(so_far.stored, so_far.offset, so_far.originals)
+    return Loose(tuple(so_far.rows), tuple(so_far.skipped), so_far.ignored, now, problem)
+
+
+def _check_files(so_far: _SoFar, name: str, most: int) -> None:
+    if (found := so_far.total + len(so_far.skipped)) > most:
+        raise errors.TooLargeError(found=f"{found:,}", unit="files", name=name, limit=f"{most:,}")
+
+
 def _read(
     uploads: Sequence[Upload],
     folder: Path,
@@ -154,6 +208,7 @@ def _read(
     *,
     name: str = "",
     loose: bool = False,
+    originals: bool = False,
 ) -> Iterator[Event]:
     """Fill `reading` with as many children as it takes."""
     most = min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -162,6 +217,7 @@ def _read(
         "settings": settings.to_json(),
         "pixels": str(folder.resolve() / PIXELS),
         "thumbs": str(folder.resolve() / THUMBS),
+        "originals": str(folder.resolve() / ORIGINALS) if originals else "",
         "loose": loose,
         "blamed": [],
     }
@@ -169,6 +225,7 @@ def _read(
     while deaths < _MAX_DEATHS:
         until = reading.next + 2 * most if alone else settings.max_entries
         job |= {"offset": reading.offset, "stored": reading.stored, "start": reading.next, "until": until}
+        job["originals_at"] = reading.originals
         job["threads"] = 1 if alone else most
         for line in _child_lines(job, settings, should_stop):
             _take(line, reading)
@@ -223,6 +280,8 @@ def _take(line: dict[str, Any], reading: _SoFar) -> None:
     else:
         reading.rows.append(line)
         reading.next = line["n"] + 1
+        if "original" in line:
+            reading.originals = sum(line["original"])
         if "skip" not in line:
             reading.stored += 1
             reading.offset = max(reading.offset, line["offset"] + line["height"] * line["width"] * 3)

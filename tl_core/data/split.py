@@ -1,5 +1,6 @@
 """Which pictures teach and which examine: copies of one picture stay together, every class is on both sides."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,19 +67,25 @@ def _stratified(pictures: Sequence[Picture], fraction: float, seed: int) -> set[
         labels = {pictures[i].label for i in members}
         if len(labels) == 1:  # one picture in two classes cannot be answered right: it teaches, it does not examine
             by_label[labels.pop()].append(members)
-    rng = np.random.default_rng(seed)
     chosen: set[int] = set()
-    for label in sorted(by_label):
-        candidates = by_label[label]
+    for candidates in by_label.values():
+        # By a draw of each picture's own, so that what is dropped or moved elsewhere changes nothing for the others:
+        # results before and after stay comparable, and what has examined goes on to do so.
+        drawn = sorted(candidates, key=lambda members: min(_draw(pictures[i], seed) for i in members))
         wanted = max(1, round(fraction * sum(map(len, candidates))))
         taken = 0
         # The last group stays, so that the class can be learned at all.
-        for at in rng.permutation(len(candidates))[:-1]:
+        for members in drawn[:-1]:
             if taken >= wanted:
                 break
-            chosen.update(candidates[at])
-            taken += len(candidates[at])
+            chosen.update(members)
+            taken += len(members)
     return chosen
+
+
+def _draw(picture: Picture, seed: int) -> bytes:
+    """The picture's place in a lottery, by what is in its file and nothing else; its name where that is not known."""
+    return hashlib.blake2b(f"{seed} {picture.digest or picture.name}".encode(), digest_size=8).digest()
 
 
 def folds(groups: Sequence[int], labels: Sequence[int], count: int, *, seed: int = 0) -> np.ndarray:

@@ -25,9 +25,9 @@ class Suspect:
 def suspects(probabilities: npt.NDArray[np.float32], labels: Sequence[int]) -> tuple[Suspect, ...]:
     """The suspected pictures among N with (N, C) probabilities, the surest first.
 
-    Ranked by how unlikely the given class is (the paper's "self-confidence"): of labels moved at random it found a third
-    more among the first than the margin between the two classes, which favours pictures of classes that are alike
-    (bench/RESULTS.md).
+    Ranked by how unlikely the given class is (the paper's "self-confidence"): of labels moved at random it found a
+    third more among the first than the margin between the two classes, which favours pictures of classes that are
+    alike (bench/RESULTS.md).
     """
     given = np.asarray(labels)
     every = np.arange(len(given))

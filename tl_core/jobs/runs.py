@@ -1,10 +1,12 @@
 """Run folders: the whole interface between a page, a worker and whoever comes back later.
 
     <data>/sets/<id>/   imageset.json, pixels.u8, features-*.npy, events.jsonl while it is read
-    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, journal.json, checkpoints/, bundle/, report.json
+    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, journal.json, checkpoints/, bundle/, report.json,
+                        name.txt, removed
 
 `<id>` is the hash of a 128-bit key that only its owner holds: folders cannot be found by guessing, and what is on disk
-does not give the key away. A run without `claimed` is queued; one whose last event ends it is over.
+does not give the key away. A run without `claimed` is queued; one whose last event ends it is over; one that is
+`removed` is gone for everybody and goes from the disk once nobody works on it.
 """
 
 import fcntl
@@ -14,20 +16,24 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tl_core.data.edits import Edit, from_record, to_record
+from tl_core.errors import plain
 from tl_core.events import LAST, Event, Paused, from_line, to_line
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
 EVENTS, REQUEST, STOP, CLAIMED, ATTEMPTS = "events.jsonl", "request.json", "stop", "claimed", "attempts"
+NAME, REMOVED = "name.txt", "removed"
 # In the data folder: the worker is ready for runs; workers die before they get that far.
 READY, TROUBLE = "worker.ready", "worker.trouble"
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
+_MOST_NAME = 80
 
 
 def new_key() -> str:
@@ -117,14 +123,21 @@ class RunFolder:
         return Request(record["set_folder"], Plan.from_dict(record["plan"]), record.get("device", "auto"), edits)
 
     def claim(self) -> bool:
-        """Take the run for this process until `release` or its death. False when another live process has it."""
-        handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_RDWR)
+        """Take the run for this process until `release` or its death. False when another live process has it, or when
+        it is gone."""
+        try:
+            handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_RDWR)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
             return False
         self._lock = handle
+        if not (self.path / CLAIMED).exists():  # whoever had it deleted it
+            self.release()
+            return False
         return True
 
     def release(self) -> None:
@@ -143,6 +156,33 @@ class RunFolder:
 
     def stop_asked(self) -> bool:
         return (self.path / STOP).exists()
+
+    def name(self) -> str:
+        """What the person calls it; "" while it has no name."""
+        try:
+            return plain((self.path / NAME).read_text(encoding="utf-8"), _MOST_NAME)
+        except (OSError, ValueError):
+            return ""
+
+    def rename(self, name: str) -> None:
+        temporary = self.path / f"{NAME}.tmp{threading.get_ident()}"
+        temporary.write_text(plain(name, _MOST_NAME), encoding="utf-8")
+        temporary.replace(self.path / NAME)
+
+    def remove(self) -> bool:
+        """Delete the run. False while a live process works on it: it is then asked to stop, the run is gone for
+        everybody, and this is to be called again."""
+        try:
+            for name in (REMOVED, STOP):
+                (self.path / name).touch()
+        except FileNotFoundError:
+            return True
+        if not self.claim():
+            return not self.path.exists()
+        (self.path / REQUEST).unlink(missing_ok=True)  # first, so that nobody begins with it
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+        return not self.path.exists()
 
     def queue_again(self, device: str | None = None) -> None:
         """Let a run that was stopped go on from where it was left, on another device where one is given; nothing
@@ -167,7 +207,8 @@ def all_runs(settings: Settings) -> Iterator[RunFolder]:
     found = []
     for path in settings.runs_dir.glob(f"*/{REQUEST}"):
         try:
-            found.append((path.stat().st_mtime_ns, path.parent))
+            if not (path.parent / REMOVED).exists():
+                found.append((path.stat().st_mtime_ns, path.parent))
         except FileNotFoundError:
             continue  # deleted by its owner just now
     for _, folder in sorted(found):
@@ -185,8 +226,9 @@ def abandoned(settings: Settings) -> list[RunFolder]:
 
 
 def sweep(settings: Settings) -> int:
-    """Delete sets and runs older than the time they are kept, and scratch left by a crash; gives how many."""
-    removed = 0
+    """Delete sets and runs older than the time they are kept, and scratch left by a crash; gives how many. Runs that
+    were removed while they were being trained go here at the latest."""
+    removed = sum(RunFolder(marker.parent).remove() for marker in settings.runs_dir.glob(f"*/{REMOVED}"))
     limit = time.time() - settings.keep_hours * 3600
     for parent in (settings.sets_dir, settings.runs_dir, settings.data_dir / "scratch"):
         for folder in parent.glob("*"):

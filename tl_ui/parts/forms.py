@@ -15,13 +15,14 @@ Acts wait in line in the browser (acts.js). Only the act travels to the server, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape as esc
 from typing import Any
 
 import gradio as gr
 
 from tl_ui.parts.part import on_act, source
 
-__all__ = ["Act", "form", "on_act", "read"]
+__all__ = ["Act", "button", "form", "on_act", "read"]
 
 _MAX_NAMES = 200  # names of data or fields
 _MAX_NAME = 100  # characters of a name
@@ -40,6 +41,13 @@ class Act:
     def field(self, name: str) -> str:
         """The first value of a field, or an empty text."""
         return next(iter(self.fields.get(name, ())), "")
+
+
+def button(act: str, text: str, *, primary: bool = False, **data: object) -> str:
+    """A button that does `act`; `text` is HTML already, `data` go along with the act."""
+    along = "".join(f' data-{name}="{esc(str(value))}"' for name, value in data.items())
+    kind = ' class="tl-primary"' if primary else ""
+    return f'<button type="button" data-act="{act}"{along}{kind}>{text}</button>'
 
 
 def form(elem_id: str, value: str = "", *, visible: bool = True) -> gr.HTML:
