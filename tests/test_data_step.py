@@ -124,6 +124,7 @@ def test_classes_are_renamed_merged_left_out_and_pictures_moved_and_the_model_kn
     eventually(page, {"<b>stars</b>": 15, "b": 20})
 
     page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('on this computer')")
     page.click("#start")
     page.click("#to-results", timeout=90_000)
     page.wait_for_selector(".tl-headline")

@@ -225,6 +225,7 @@ class TestPage:
         page = opened(context, app)
         page.click("#example-shapes")
         page.click("#to-train")
+        page.wait_for_selector("#estimate:has-text('on this computer')")
         page.click("#start")
         page.click("#to-results", timeout=90_000)
         page.click("#to-use")

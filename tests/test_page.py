@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 def train_example(page: Any) -> None:
     page.click("#example-shapes")
     page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('on this computer')")
     page.click("#start")
     page.wait_for_selector("#to-results:visible", timeout=90_000)
 
@@ -333,6 +334,7 @@ def test_case_70_hostile_names_are_text_on_every_screen(context: Any, app: App, 
         content |= {f"{name}/{i}<b>.jpg": picture(i, shape=shape) for i in range(12)}
     upload(page, make_zip(content))
     page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('on this computer')")
     page.click("#start")
     page.click("#to-results", timeout=90_000)
     page.wait_for_selector(".tl-headline")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import NEEDS_BROWSER, App, opened
+from tests.browser import CHROMIUM, App, opened
 from tests.conftest import Zipper
 from tl_core.data.imageset import ImageSet
 from tl_core.jobs.runs import Request, RunFolder, abandoned, new_key, queued, sweep
@@ -138,11 +138,8 @@ def folders(app: App) -> list[Path]:
     return sorted(app.data.glob("runs/*"))
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(*NEEDS_BROWSER[1].args, reason=NEEDS_BROWSER[1].kwargs["reason"])
-def test_two_runs_are_compared_renamed_deleted_and_still_there_after_a_reload(context: Any, app: App) -> None:
-    page = opened(context, app)
-    before = set(folders(app))
+def train_twice(page: Any) -> None:
+    """Two runs on the example, with the results of the later one shown; one alone is no list."""
     page.click("#example-shapes")
     page.click("#to-train")
     page.wait_for_selector("#estimate:has-text('on this computer')")
@@ -157,6 +154,14 @@ def test_two_runs_are_compared_renamed_deleted_and_still_there_after_a_reload(co
     page.wait_for_selector("#progress .tl-good:has-text('Done in')", timeout=90_000)
     page.click("#to-results")
     page.wait_for_selector("#runs:visible")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+def test_two_runs_are_compared_renamed_deleted_and_still_there_after_a_reload(context: Any, app: App) -> None:
+    page = opened(context, app)
+    before = set(folders(app))
+    train_twice(page)
     page.click("#runs button")
     cards = page.locator("#runs-list .tl-cards > li")
     cards.nth(1).wait_for()

@@ -15,7 +15,7 @@ from tl_ui.workspace import Report
 
 # What `Accept` calls pictures that were looked at in a result and found to be right.
 FINE = "judged"
-PAGE = 12
+PAGE = 8  # pictures at a time
 
 
 @dataclass(frozen=True)

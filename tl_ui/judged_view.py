@@ -96,7 +96,7 @@ def _opened(state: State, view: View) -> str:
     more = button("page", _say(state, "understood.next"), page=page + 1) if (page + 1) * PAGE < len(found) else ""
     close = button("close", _say(state, "understood.close"), focus=f"cell {truth} {called}")
     return (
-        f'<section class="tl-pick" tabindex="-1" data-focus="cell" data-key="cell"><h4>{title}</h4>'
+        f'<section class="tl-behind" tabindex="-1" data-focus="cell" data-key="cell"><h4>{title}</h4>'
         f"{_cards(state, chosen, 'cell')}"
         f'<div class="tl-row">{back}{more}{_why(state, view)}{close}</div></section>'
     )
@@ -141,7 +141,7 @@ def _why(state: State, view: View) -> str:
 def _cards(state: State, chosen: Sequence[Judged], name: str) -> str:
     assert state.images is not None
     store = PixelStore(state.images)
-    return f'<ul class="tl-cases">{"".join(_card(state, store, one, name) for one in chosen)}</ul>'
+    return f'<ul class="tl-judged">{"".join(_card(state, store, one, name) for one in chosen)}</ul>'
 
 
 def _card(state: State, store: PixelStore, one: Judged, name: str) -> str:
@@ -154,10 +154,8 @@ def _card(state: State, store: PixelStore, one: Judged, name: str) -> str:
     }
     told = _say(state, "results.suspect" if name == "suspects" else "results.mistake", **values)
     return (
-        f'<li data-key="{name}-{picture.row}"><div class="tl-sides"><figure>'
-        f'<img src="{url}" alt="{esc(picture.name)}">'
-        f"<figcaption>{told}<br><small>{esc(picture.name)}</small></figcaption></figure></div>"
-        f"{_doings(state, one, name)}</li>"
+        f'<li data-key="{name}-{picture.row}"><img src="{url}" alt="{esc(picture.name)}">'
+        f'<p>{told}<small title="{esc(picture.name)}">{esc(picture.name)}</small></p>{_doings(state, one, name)}</li>'
     )
 
 

@@ -56,6 +56,37 @@ def _filled(language: str, settings: Settings) -> dict[str, str]:
     return labels
 
 
+class _Steps:
+    """The four steps, drawn; and for each what shows it anew after an event."""
+
+    def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
+        self._memory = memory
+        with gr.Walkthrough(selected=1, elem_id="steps") as self.walk:
+            with gr.Step(t("step.data"), id=1):
+                self.data = DataStep(work, t, memory)
+            with gr.Step(t("step.train"), id=2):
+                self.training = TrainStep(work, t, memory)
+            with gr.Step(t("step.results"), id=3):
+                self.results = ResultsStep(work, t, memory)
+                self.runs = RunsList(work, t, memory)
+            with gr.Step(t("step.use"), id=4):
+                self.use = UseStep(work, t, memory)
+
+    def on_data(self, event: Dependency) -> None:
+        event.then(self.data.follow, self.data.inputs, self.data.outputs, **FOLLOW)
+
+    def on_train(self, event: Dependency) -> None:
+        event.then(self.training.estimate, self.training.asked, self.training.told, **PRIVATE)
+        event.then(self.training.follow, self._memory, self.training.outputs, **FOLLOW)
+
+    def on_results(self, event: Dependency) -> None:
+        event.then(self.results.show, self.results.inputs, self.results.outputs, **PRIVATE)
+        event.then(self.runs.show, self.runs.inputs, self.runs.outputs, **PRIVATE)
+
+    def on_use(self, event: Dependency) -> None:
+        event.then(self.use.show, self._memory, self.use.outputs, **PRIVATE)
+
+
 def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
     """The page, ready to be launched with the same `t` as `i18n`."""
     title = say(DEFAULT, "app.title")
@@ -64,68 +95,48 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
         memory = gr.BrowserState(EMPTY, storage_key="transfer-lab", secret="transfer-lab")
         gr.Markdown(f"# {say(DEFAULT, 'app.title')}")
         gr.Markdown(t("app.lead"))
-        with gr.Walkthrough(selected=1, elem_id="steps") as steps:
-            with gr.Step(t("step.data"), id=1):
-                data = DataStep(work, t, memory)
-            with gr.Step(t("step.train"), id=2):
-                training = TrainStep(work, t, memory)
-            with gr.Step(t("step.results"), id=3):
-                results = ResultsStep(work, t, memory)
-                runs = RunsList(work, t, memory)
-            with gr.Step(t("step.use"), id=4):
-                use = UseStep(work, t, memory)
-
+        steps = _Steps(work, t, memory)
         Api(work)
-
-        def on_train(event: Dependency) -> None:
-            event.then(training.estimate, training.asked, training.told, **PRIVATE)
-            event.then(training.follow, memory, training.outputs, **FOLLOW)
-
-        def on_results(event: Dependency) -> None:
-            event.then(results.show, results.inputs, results.outputs, **PRIVATE)
-            event.then(runs.show, runs.inputs, runs.outputs, **PRIVATE)
-
-        def on_use(event: Dependency) -> None:
-            event.then(use.show, memory, use.outputs, **PRIVATE)
-
-        def on_data(event: Dependency) -> None:
-            event.then(data.follow, data.inputs, data.outputs, **FOLLOW)
-
-        moves: list[tuple[gr.Button, int, Callable[[Dependency], None] | None]] = [
-            (data.to_next, 2, on_train),
-            (training.back, 1, None),
-            (training.to_next, 3, on_results),
-            (results.back, 2, None),
-            (results.to_next, 4, on_use),
-            (use.back, 3, None),
-            (use.batch.to_train, 2, on_train),
-        ]
-        for button, number, on_arrival in moves:
-            moved = button.click(_go_to(number), memory, [memory, steps], **PRIVATE)
-            moved.then(None, None, None, js=_TO_THE_STEP)
-            if on_arrival is not None:
-                on_arrival(moved)
-        on_data(use.batch.grown)
-        retrained = results.retrain.click(results.train_again, memory, memory, **PRIVATE)
-        again = retrained.success(_go_to(2), memory, [memory, steps], **PRIVATE)
-        again.then(None, None, None, js=_TO_THE_STEP)
-        on_train(again)
-        further = use.further.click(_further, memory, [memory, steps], **PRIVATE)
-        further.then(None, None, None, js=_TO_THE_STEP)
-        on_data(use.start_over.click(_start_over, memory, [memory, steps], **PRIVATE))
-
-        shown = data.opening.opened.success(_opened, memory, [memory, steps], **PRIVATE)
-        shown.then(None, None, None, js=_TO_THE_STEP)
-        for arrive in (on_train, on_results, on_use):
-            arrive(shown)
-        other = runs.opened.then(_restore(work), memory, [memory, steps], **PRIVATE)
-        for arrive in (on_train, on_results, on_use):
-            arrive(other)
-        found = page.load(_restore(work), memory, [memory, steps], **PRIVATE)
-        found.then(data.tabs.show_collected, memory, data.tabs.builder, **PRIVATE)
-        for arrive in (on_data, on_train, on_results, on_use):
+        _wire(work, memory, steps)
+        found = page.load(_restore(work), memory, [memory, steps.walk], **PRIVATE)
+        found.then(steps.data.tabs.show_collected, memory, steps.data.tabs.builder, **PRIVATE)
+        for arrive in (steps.on_data, steps.on_train, steps.on_results, steps.on_use):
             arrive(found)
     return page
+
+
+def _wire(work: Workspace, memory: gr.BrowserState, steps: _Steps) -> None:
+    """Everything that leads from one step to another."""
+    data, training, results, use, there = steps.data, steps.training, steps.results, steps.use, [memory, steps.walk]
+    moves: list[tuple[gr.Button, int, Callable[[Dependency], None] | None]] = [
+        (data.to_next, 2, steps.on_train),
+        (training.back, 1, None),
+        (training.to_next, 3, steps.on_results),
+        (results.back, 2, None),
+        (results.to_next, 4, steps.on_use),
+        (use.back, 3, None),
+        (use.batch.to_train, 2, steps.on_train),
+    ]
+    for button, number, on_arrival in moves:
+        moved = button.click(_go_to(number), memory, there, **PRIVATE)
+        moved.then(None, None, None, js=_TO_THE_STEP)
+        if on_arrival is not None:
+            on_arrival(moved)
+    steps.on_data(use.batch.grown)
+    retrained = results.retrain.click(results.train_again, memory, memory, **PRIVATE)
+    again = retrained.success(_go_to(2), memory, there, **PRIVATE)
+    again.then(None, None, None, js=_TO_THE_STEP)
+    steps.on_train(again)
+    further = use.further.click(_further, memory, there, **PRIVATE)
+    further.then(None, None, None, js=_TO_THE_STEP)
+    steps.on_data(use.start_over.click(_start_over, memory, there, **PRIVATE))
+    shown = data.opening.opened.success(_opened, memory, there, **PRIVATE)
+    shown.then(None, None, None, js=_TO_THE_STEP)
+    other = steps.runs.opened.then(_restore(work), memory, there, **PRIVATE)
+    steps.on_data(other)
+    for arrive in (steps.on_train, steps.on_results, steps.on_use):
+        arrive(shown)
+        arrive(other)
 
 
 def _restore(work: Workspace) -> Any:

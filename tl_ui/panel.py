@@ -116,6 +116,7 @@ class _SoFar:
     planned: Planned | None = None
     epochs: list[EpochEnd] = field(default_factory=list)
     ready: bool = False
+    tunes: bool = False
 
 
 def _so_far(events: Sequence[Event]) -> _SoFar:
@@ -123,7 +124,7 @@ def _so_far(events: Sequence[Event]) -> _SoFar:
     found = _SoFar()
     for event in events:
         if isinstance(event, Started):
-            found = _SoFar(epochs=found.epochs, ready=found.ready)
+            found = _SoFar(epochs=found.epochs, ready=found.ready, tunes=found.tunes)
         elif isinstance(event, StageDone):
             found.done.append(event.stage)
             found.current = None
@@ -136,7 +137,7 @@ def _so_far(events: Sequence[Event]) -> _SoFar:
         elif isinstance(event, EpochEnd):
             found.epochs.append(event)
         elif isinstance(event, Ready | Finished):
-            found.ready = True
+            found.ready, found.tunes = True, found.tunes or isinstance(event, Ready)
     return found
 
 
@@ -145,7 +146,7 @@ def _concerns(stage: str, so_far: _SoFar) -> bool:
     if stage not in ("comparing", "framing", "tuning"):
         return True
     present = so_far.current is not None and so_far.current.stage == stage
-    return present or stage in so_far.done or (stage == "tuning" and so_far.ready)
+    return present or stage in so_far.done or (stage == "tuning" and so_far.tunes)
 
 
 def _tuning(so_far: _SoFar, language: str) -> str:
@@ -169,7 +170,7 @@ _SHARES: dict[bool, dict[str, tuple[float, float]]] = {
 
 
 def _run_bar(start: Started | None, so_far: _SoFar, language: str, stopping: bool) -> str:
-    current, shares = so_far.current, _SHARES[so_far.ready]
+    current, shares = so_far.current, _SHARES[so_far.tunes]
     share = max([0.02, *(shares[stage][1] for stage in so_far.done if stage in shares)])
     left: float | None = start.seconds if start else None
     if current is not None and current.stage in shares:

@@ -230,10 +230,10 @@ def _limits(told: _Told) -> str:
     scores = told.report.shown
     supports = dict(zip(scores.class_names, (sum(row) for row in scores.confusion), strict=True))
     lines = [told.say("report.limit.other_things"), told.say("report.limit.other_pictures")]
-    for key, counts in (("untested", range(1)), ("few", range(1, _FEW))):
+    for key, counts in (("report.limit.untested", range(1)), ("report.limit.few", range(1, _FEW))):
         if names := [f"“{name}”" for name, count in supports.items() if count in counts]:
             shown = ", ".join(names[:_NAMED]) + (f" … ({len(names)})" if len(names) > _NAMED else "")
-            lines.append(told.say(f"report.limit.{key}", least=_FEW, classes=shown))
+            lines.append(told.say(key, least=_FEW, classes=shown))
     taught = [count for count in told.taught() if count]
     if taught and max(taught) >= _UNEVEN * min(taught):
         lines.append(told.say("report.limit.uneven", most=max(taught), fewest=min(taught)))

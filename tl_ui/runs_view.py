@@ -182,7 +182,8 @@ def _title(run: RunFolder, report: Report, language: str) -> str:
 
 def _scores(sides: Sequence[_Side], language: str) -> str:
     head = "".join(
-        f'<th scope="col">{_say(language, f"compare.{column}")}</th>' for column in ("run", "right", "between", "on")
+        f'<th scope="col">{_say(language, column)}</th>'
+        for column in ("compare.run", "compare.right", "compare.between", "compare.on")
     )
     rows = []
     for side in sides:
@@ -218,9 +219,9 @@ def _changes(work: Workspace, before: _Side, after: _Side, language: str) -> str
     elif images is None:
         blocks.append(f"<p>{_say(language, 'compare.no_pictures')}</p>")
     shown = _thumbnails(images, [*found.now_right[:_CHANGED_SHOWN], *found.now_wrong[:_CHANGED_SHOWN]])
-    for key, changed in (("now_right", found.now_right), ("now_wrong", found.now_wrong)):
+    for key, changed in (("compare.now_right", found.now_right), ("compare.now_wrong", found.now_wrong)):
         if changed:
-            blocks.append(f"<h4>{_say(language, f'compare.{key}', count=len(changed))}</h4>")
+            blocks.append(f"<h4>{_say(language, key, count=len(changed))}</h4>")
             blocks.append(_changed(changed, shown, language))
     return "".join(blocks)
 
@@ -231,10 +232,10 @@ def _difference(found: Comparison, language: str) -> str:
     common = say(language, "compare.common", **values)
     if not found.difference:
         return figures.message("info", f"{common} {say(language, 'compare.same', **points)}")
-    verdict, kind = "luck", "info"
+    verdict, kind = "compare.luck", "info"
     if not found.may_be_luck:
-        verdict, kind = ("better", "good") if found.difference > 0 else ("worse", "warn")
-    told = f"{say(language, 'compare.difference', **points)} {say(language, f'compare.{verdict}')}"
+        verdict, kind = ("compare.better", "good") if found.difference > 0 else ("compare.worse", "warn")
+    told = f"{say(language, 'compare.difference', **points)} {say(language, verdict)}"
     return figures.message(kind, f"{common} {told}")
 
 
@@ -251,11 +252,14 @@ def _other_classes(before: Report, after: Report, language: str) -> str:
     """The classes that only one of the two knows."""
     known = [before.shown.class_names, after.shown.class_names]
     blocks = []
-    for key, mine, others in (("gone_classes", known[0], known[1]), ("new_classes", known[1], known[0])):
+    for key, mine, others in (
+        ("compare.gone_classes", known[0], known[1]),
+        ("compare.new_classes", known[1], known[0]),
+    ):
         names = [name for name in mine if name not in others]
         if names:
             shown = ", ".join(f"“{name}”" for name in names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
-            blocks.append(f"<p>{_say(language, f'compare.{key}', classes=shown)}</p>")
+            blocks.append(f"<p>{_say(language, key, classes=shown)}</p>")
     return "".join(blocks)
 
 

@@ -107,7 +107,17 @@ li .tl-cell { text-align: left; min-height: 0; padding: .3rem 0; }
 .tl-range { position: relative; height: .6rem; border-radius: 99px; background: var(--border-color-primary); }
 .tl-range i { display: block; height: 100%; background: var(--color-accent); border-radius: 99px; opacity: .55; }
 .tl-range u { position: absolute; top: calc(50% - 1.5px); height: 3px; background: var(--body-text-color); }
-.tl-doings button, .tl-doings select { font-size: .85rem; }
+.tl-judged { list-style: none; padding: 0; margin: .6rem 0; display: grid; gap: .8rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(46%, 12.5rem), 1fr)); }
+.tl-judged li { border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; min-width: 0;
+  background: var(--background-fill-secondary); }
+.tl-judged img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; display: block; }
+.tl-judged p { margin: 0; padding: .4rem .6rem 0; font-size: .85rem; overflow-wrap: anywhere; }
+.tl-judged small { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
+  color: var(--body-text-color-subdued); }
+.tl-doings { padding: 0 .6rem .6rem; gap: .35rem; }
+.tl-doings :is(button, select) { font-size: .8rem; padding: .3rem .5rem; max-width: 100%; }
+.tl-table, .tl-confusion, .tl-table :is(tr, thead), .tl-confusion thead { border: 0 !important; }
 #details details > summary, #compared details > summary { cursor: pointer; padding: .4rem 0; font-weight: 500; }
 #one-answer { overflow-wrap: anywhere; }
 #upload, #one-upload, #many-upload { border: 2px dashed var(--neutral-400); border-radius: 10px; }
@@ -137,7 +147,8 @@ li .tl-cell { text-align: left; min-height: 0; padding: .3rem 0; }
 .tl-row:empty { display: none; }
 .tl-row button { margin: 0; }
 .tl-pick:not(:has(input:checked)) :is([data-act=drop], [data-act=move]) { opacity: .45; pointer-events: none; }
-.tl-pick { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem; margin: .6rem 0; }
+.tl-pick, .tl-behind { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem;
+  margin: .6rem 0; }
 .tl-ticks { display: grid; gap: .4rem; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); max-height: 30rem;
   overflow-y: auto; }
 .tl-tick { position: relative; cursor: pointer; aspect-ratio: 1; }

@@ -22,7 +22,7 @@ from tl_core.models.classifier import Classifier
 from tl_core.models.heads import Recurrent
 from tl_core.models.trees import Trees
 
-_SQUARES = 7  # covered a side, each reaching to the middles of its neighbours and, more and more faintly, beyond
+_SQUARES = 7  # covered a side, one after the other
 _BATCH = 7
 _ALIKE = 1e-4  # gradients that differ by no more, as a share, differ by rounding
 
@@ -81,7 +81,7 @@ def _by_occlusion(model: Classifier, x: Tensor, label: int) -> Tensor:
 
 
 def _soft_bars(side: int) -> Tensor:
-    """(7, side): each bar in its place over so many pixels, from 1 in its half nearest to the middle down to 0."""
+    """(7, side): a bar for each seventh of so many pixels, 1 over it and falling to 0 over the next on either side."""
     at = (torch.arange(side) + 0.5) / side * _SQUARES
     middles = torch.arange(_SQUARES)[:, None] + 0.5
     return (1.5 - (at - middles).abs()).clamp(0, 1)
@@ -109,7 +109,7 @@ def _on_grid(trunk: nn.Module, features: Tensor, gradient: Tensor) -> Tensor | N
         if before is None:
             return None
         side = math.isqrt(features.shape[1] - before)
-        f, g = (value[0, before:].view(side, side, -1) for value in (features, gradient))
+        f, g = (value[0, before:].reshape(side, side, -1) for value in (features, gradient))
     if f.shape[0] * f.shape[1] < 2:
         return None
     if float((g - g[0, 0]).abs().max()) > _ALIKE * float(g.abs().max()):

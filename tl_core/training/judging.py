@@ -58,14 +58,14 @@ class Judging:
             probabilities, labels, self._images.class_names, pictures=self._exam, groups=groups, uncalibrated=before
         )
         strange = measured(self._images, self._fit, self._exam, features, self._seed)
-        rows = np.array([self._images.pictures[i].row for i in strange.taught], dtype=np.int64)
+        rows = [self._images.pictures[i].row for i in strange.taught]
         return Judgement(
             evaluation,
             strange.unknown,
             None if likely is None else Likely(likely).tested(probabilities, labels),
             probabilities,
             strange.scores,
-            Taught(rows, strange.features.astype(np.float16)),
+            Taught.of(rows, strange.features),
         )
 
     def look(
