@@ -155,7 +155,8 @@ def _card(state: State, store: PixelStore, one: Judged, name: str) -> str:
     told = _say(state, "results.suspect" if name == "suspects" else "results.mistake", **values)
     return (
         f'<li data-key="{name}-{picture.row}"><img src="{url}" alt="{esc(picture.name)}">'
-        f'<p>{told}<small title="{esc(picture.name)}">{esc(picture.name)}</small></p>{_doings(state, one, name)}</li>'
+        f'<div class="tl-told">{told}<small title="{esc(picture.name)}">{esc(picture.name)}</small></div>'
+        f"{_doings(state, one, name)}</li>"
     )
 
 
@@ -166,11 +167,11 @@ def _doings(state: State, one: Judged, name: str) -> str:
     picture, names = state.picture(one), state.report.shown.class_names
     row, today = picture.row, state.labels.get(picture.row)
     if today is None:
-        return f'<p class="tl-quiet" role="status">{_say(state, "results.now_out")}</p>'
+        return f'<div class="tl-row" role="status">✓ {_say(state, "results.now_out")}</div>'
     if today != names[one.truth]:
-        return f'<p class="tl-quiet" role="status">{_say(state, "results.now", label=today)}</p>'
+        return f'<div class="tl-row" role="status">✓ {_say(state, "results.now", label=today)}</div>'
     if row in state.fine:
-        return f'<p class="tl-quiet" role="status">{_say(state, "results.now_fine")}</p>'
+        return f'<div class="tl-row" role="status">✓ {_say(state, "results.now_fine")}</div>'
     right = ""
     if one.called != one.truth:
         text = _say(state, "results.is", label=names[one.called])

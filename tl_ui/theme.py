@@ -112,11 +112,12 @@ li .tl-cell { text-align: left; min-height: 0; padding: .3rem 0; }
 .tl-judged li { border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; min-width: 0;
   background: var(--background-fill-secondary); }
 .tl-judged img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; display: block; }
-.tl-judged p { margin: 0; padding: .4rem .6rem 0; font-size: .85rem; overflow-wrap: anywhere; }
+.tl-judged .tl-told { padding: .4rem .6rem 0; font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .tl-judged small { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   color: var(--body-text-color-subdued); }
-.tl-doings { padding: 0 .6rem .6rem; gap: .35rem; }
-.tl-doings :is(button, select) { font-size: .8rem; padding: .3rem .5rem; max-width: 100%; }
+.tl-judged .tl-row { padding: 0 .6rem .6rem; gap: .35rem; }
+#details .tl-judged .tl-row :is(button, select) { font-size: .82rem; padding: .2rem .5rem; min-height: 2.2rem;
+  max-width: 100%; }
 .tl-table, .tl-confusion, .tl-table :is(tr, thead), .tl-confusion thead { border: 0 !important; }
 #details details > summary, #compared details > summary { cursor: pointer; padding: .4rem 0; font-weight: 500; }
 #one-answer { overflow-wrap: anywhere; }
