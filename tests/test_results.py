@@ -52,7 +52,7 @@ def test_a_cell_is_opened_a_picture_put_right_and_the_next_training_compared(
 ) -> None:
     page = opened(context, app)
     trained_on(page, muddled)
-    assert "in 5 round(s)" in page.inner_text("#headline") and "of your 50 pictures" in page.inner_text("#headline")
+    assert "in 3 round(s)" in page.inner_text("#headline") and "of your 50 pictures" in page.inner_text("#headline")
     suspects = page.locator("#suspects .tl-judged > li")
     assert {"circle/wrong-90.jpg", "circle/wrong-91.jpg"} <= set(suspects.locator("small").all_inner_texts()[:4])
     page.click("#details .tl-cell[aria-label='circle called star: 2']")

@@ -145,6 +145,7 @@ def _prediction_record(file: str, result: Any) -> dict[str, Any]:
         "confidence": result.confidence,
         "unknown": result.unknown,
         "strange": result.strange,
+        "likely": list(result.likely),
         "ranking": dict(result.ranking),
     }
 

@@ -257,15 +257,27 @@ def _tell(args: argparse.Namespace, finished: Finished) -> None:
     report = json.loads((args.out / "report.json").read_text(encoding="utf-8"))
     scores = report["evaluation"]
     if not args.events:
-        _say(args, finished, scores)
+        _say(args, finished, report)
     if not args.json:
         return
-    told = ("accuracy", "interval", "majority", "tested")
+    told = (
+        "accuracy",
+        "interval",
+        "majority",
+        "tested",
+        "balanced",
+        "balanced_interval",
+        "macro_f1",
+        "macro_f1_interval",
+    )
+    crossed = report.get("crossed") or {}
     about = summary(load(args.out / _SET, _edits(args.out))) if (args.out / _SET).is_dir() else {}
     print_json(
         {
             **about,
-            **{name: scores[name] for name in told},
+            **{name: scores.get(name) for name in told},
+            "crossed": {name: crossed[name] for name in told if name in crossed} or None,
+            "curve": report.get("curve"),
             "backbone": report["backbone"],
             "training": report["training"],
             "seconds": report["seconds"],
@@ -275,12 +287,19 @@ def _tell(args: argparse.Namespace, finished: Finished) -> None:
     )
 
 
-def _say(args: argparse.Namespace, finished: Finished, scores: dict[str, Any]) -> None:
+def _say(args: argparse.Namespace, finished: Finished, report: dict[str, Any]) -> None:
+    scores, crossed, curve = report["evaluation"], report.get("crossed"), report.get("curve")
     low, high = scores["interval"]
     print(
         f"Right {scores['accuracy']:.1%} of the time on {scores['tested']} test pictures "
         f"(95 % interval {low:.1%} to {high:.1%}; always guessing the commonest class: {scores['majority']:.1%})."
     )
+    if crossed:
+        low, high = crossed["interval"]
+        told = f"{crossed['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+        print(f"Cross-validated over all {crossed['tested']} pictures: {told}.")
+    if curve:
+        print(f"Twice as many pictures would bring about {100 * curve['gain']:+.1f} points.")
     print(f"Model: {finished.bundle}")
     if finished.reason == "stopped":
         print(f"Stopped early. To go on: python -m tl_core train --resume {args.out}")

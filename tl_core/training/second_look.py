@@ -21,10 +21,10 @@ from tl_core.training.solve import SolvedHead, solve, solve_at
 
 Features = npt.NDArray[np.float32]
 
-SMALL = 1_000  # pictures up to which a set is cross-validated
+SMALL = 400  # pictures up to which a set is cross-validated
 _FOLDS = 5
-_MOST_ROUNDS, _WORK = 5, 4_000_000  # rounds, and pictures x features x classes of all of them together
-_PARTS = (0.125, 0.25, 0.5, 1.0)  # of the pictures, for the learning curve
+_ROUNDS = 3
+_PARTS = (0.25, 0.5, 1.0)  # of the pictures, for the learning curve
 _LEAST = 2  # pictures a class on average in the smallest part
 
 
@@ -89,12 +89,11 @@ class _Look:
     def small(self) -> Iterator[Looked | SecondLook]:
         """By repeated grouped cross-validation with all choices inside of it."""
         known, n = self.pictures, len(self.pictures.labels)
-        rounds = max(1, min(_MOST_ROUNDS, _WORK // max(1, known.features.size * known.classes)))
         truth, sizes = np.asarray(known.labels), self._parts(n * (_FOLDS - 1) // _FOLDS)
-        answers = np.zeros((rounds, n, known.classes), dtype=np.float32)
+        answers = np.zeros((_ROUNDS, n, known.classes), dtype=np.float32)
         right = np.zeros((len(sizes), n), dtype=bool)
-        done, total = 0, rounds * _FOLDS
-        for turn in range(rounds):
+        done, total = 0, _ROUNDS * _FOLDS
+        for turn in range(_ROUNDS):
             fold_of = self._folds(turn)
             for fold in np.unique(fold_of):
                 inner, outer = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
@@ -107,7 +106,7 @@ class _Look:
                 if self.should_stop():
                     return
         shares = (answers.argmax(2) == truth).mean(1)
-        ordinary = int(np.argsort(shares, kind="stable")[(rounds - 1) // 2])
+        ordinary = int(np.argsort(shares, kind="stable")[_ROUNDS // 2])
         curve = forecast(sizes, right, known.groups, seed=self.seed) if sizes else None
         yield SecondLook(answers.mean(0), answers[ordinary], tuple(float(s) for s in shares), curve)
 
