@@ -138,9 +138,9 @@ def _forecast(known: Pictures) -> None:
         gain = whole.accuracies[-1] - curve.accuracies[-1]
         said.append(curve.gain)
         came.append(gain)
-        inside += curve.likely[0] - 0.02 <= gain <= curve.likely[1] + 0.02
+        inside += curve.likely[0] - 0.005 <= gain <= curve.likely[1] + 0.005
     told = f"said {np.mean(said):+.3f}, came {np.mean(came):+.3f}"
-    print(f"  twice the pictures: {told}; within 2 points of the range {inside}/{SEEDS}")
+    print(f"  twice the pictures: {told}; inside the range {inside}/{SEEDS}")
 
 
 if __name__ == "__main__":

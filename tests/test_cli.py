@@ -159,12 +159,14 @@ def test_an_option_that_cannot_be_is_one_sentence(
     assert result.returncode == 2 and sentence in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_what_a_run_that_goes_on_cannot_change_is_refused(make_zip: Zipper, tmp_path: Path) -> None:
     for options in (["--head", "mlp"], ["--epochs", "9"], ["--on", "hf-jobs"]):
         result = cli("train", "--resume", tmp_path, *options)
         assert result.returncode == 2 and "together with --resume" in result.stderr and options[0] in result.stderr
 
 
+@pytest.mark.slow
 def test_a_refused_device_leaves_the_finished_run_alone(make_zip: Zipper, tmp_path: Path) -> None:
     upload = make_zip({"star": 12, "circle": 12})
     assert cli("train", upload, "--out", tmp_path / "out").returncode == 0

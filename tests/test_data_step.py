@@ -53,6 +53,7 @@ def drawn(folder: Path, label: str, count: int, shape: str) -> list[Path]:
     return files
 
 
+@pytest.mark.slow
 def test_the_leak_of_the_monkeys_is_shown_with_what_it_fakes(context: Any, app: App) -> None:
     page = opened(context, app)
     upload(page, shared("monkeys10.zip"))

@@ -212,6 +212,7 @@ def test_the_process_says_how_far_it_is_and_finds_its_work_again(trained: Traine
     assert Export.load(tmp_path / "x", "onnx", state_of(trained.bundle)) is not None
 
 
+@pytest.mark.slow
 def test_the_command_line_exports(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["export", str(trained.bundle), "--to", "onnx,coreml", "--out", str(tmp_path / "o"), "--json"])
     record = json.loads(capsys.readouterr().out.splitlines()[-1])

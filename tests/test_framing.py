@@ -278,6 +278,7 @@ def test_fine_tuning_sees_the_framing_too(told_by_ends: ImageSet, settings: Sett
     assert framing_of(tmp_path / "out") == "pad"
 
 
+@pytest.mark.slow
 def test_sliced_anywhere_it_ends_with_the_same_weights_and_verdict(
     told_by_ends: ImageSet, read_set: Callable[..., ImageSet], settings: Settings, tmp_path: Path
 ) -> None:

@@ -154,6 +154,7 @@ def test_a_line_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
     assert log.new() == [event]
 
 
+@pytest.mark.slow
 def test_a_run_whose_log_was_cut_does_not_keep_the_next_from_being_trained(
     images: ImageSet, settings: Settings, worker: WorkerSupervisor
 ) -> None:

@@ -200,6 +200,7 @@ def page_with_open(context: Any, app: App) -> Any:
 
 @pytest.mark.browser
 @pytest.mark.skipif(NEEDS_BROWSER[1].args[0], reason="no chromium on this machine")
+@pytest.mark.slow
 def test_a_download_opens_on_the_page_and_is_trained_further(
     context: Any, app: App, trained: Trained, tmp_path: Path
 ) -> None:

@@ -217,10 +217,11 @@ def advanced(page: Any, **values: int) -> None:
 @pytest.mark.parametrize(
     ("menus", "head", "estimate"),
     [
-        (
+        pytest.param(
             {"strategy": "Everything (end to end)", "schedule": "One cycle"},
             "linear",
             "whole network learns from your pictures in 2",
+            marks=pytest.mark.slow,
         ),
         (
             {"strategy": "The last blocks", "head": "GRU over the feature map"},
@@ -283,6 +284,7 @@ def test_effort_time_and_any_timm_name_are_planned_before_start(context: Any, ap
     page.wait_for_selector("#estimate:has-text('Did you mean “resnet18”')")
 
 
+@pytest.mark.slow
 def test_a_stopped_fine_tuning_can_go_on(context: Any, app: App) -> None:
     page = opened(context, app)
     page.click("#example-shapes")

@@ -88,7 +88,7 @@ def test_a_forecast_follows_mistakes_that_fall_as_a_power() -> None:
     right = np.array([rng.random(20_000) >= share for share in wrong])
     found = forecast(sizes, right, range(20_000))
     assert found.gain == pytest.approx(wrong[-1] * (1 - 2**-0.5), abs=0.01)
-    assert found.likely[0] <= found.gain <= found.likely[1] < found.gain + 0.03
+    assert found.likely[0] <= found.gain <= found.likely[1] < found.gain + 0.05
     assert LearningCurve.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     flat = forecast(sizes, np.ones((4, 30), dtype=bool), range(30))
     assert flat.gain == 0 and flat.accuracies == (1, 1, 1, 1)

@@ -110,6 +110,7 @@ def test_every_strategy_is_never_worse_than_the_solved_head_where_it_is_judged(
         assert "solved_kept" in [e.code for e in events if isinstance(e, Notice)]
 
 
+@pytest.mark.slow
 def test_where_left_and_right_matter_nothing_is_mirrored(
     make_zip: Zipper, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ def test_the_closer_look_comes_by_itself(work: Workspace, make_zip: Zipper) -> N
     assert "copies_across_classes" in {f.code for f in work.sets.findings(key, images)}
 
 
+@pytest.mark.slow
 def test_many_sets_are_looked_at_closely_one_after_the_other(work: Workspace, make_zip: Zipper) -> None:
     keys = [take(work, make_zip({"a": 4, "b": 4}), f"{i}.zip") for i in range(4)]
     most = 0

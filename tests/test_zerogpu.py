@@ -120,6 +120,7 @@ def opened(browser: Any, space: Space) -> Any:
 
 @pytest.mark.browser
 @pytest.mark.skipif(NEEDS_BROWSER[1].args[0], reason="no chromium on this machine")
+@pytest.mark.slow
 def test_a_visitor_trains_stops_is_refused_and_goes_on(browser: Any, space: Space) -> None:
     page = opened(browser, space)
     page.click("#effort label:has-text('Balanced')")
@@ -200,6 +201,7 @@ def again(run: RunFolder, settings: Settings) -> RunFolder:
     return RunFolder.create(settings, new_key(), run.request())
 
 
+@pytest.mark.slow
 def test_many_slices_make_the_model_that_one_makes(run: RunFolder, settings: Settings) -> None:
     whole = again(run, settings)
     lengths = itertools.chain(itertools.repeat(0.01, 6), itertools.repeat(5.0))

@@ -256,16 +256,6 @@ def heading(text: str) -> str:
     return f"<h3>{esc(text)}</h3>"
 
 
-def answers_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text under `headers`, scrolling inside its box when it is wide or long."""
-    head = "".join(f'<th scope="col">{esc(text)}</th>' for text in headers)
-    body = "".join("<tr>" + "".join(f"<td>{esc(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="tl-scroll tl-answers" tabindex="0" role="region" aria-label="{esc(headers[0])}">'
-        f'<table class="tl-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
 def message(kind: str, text: str) -> str:
     """A sentence in a box; `kind` is "info", "good", "warn" or "bad"."""
     role = "alert" if kind == "bad" else "status"

@@ -21,7 +21,6 @@ from tl_ui.workspace import Memory, Workspace
 if TYPE_CHECKING:  # the page starts without torch
     from tl_core.bundle.predictor import Prediction, Predictor
 
-PICTURES = ["image", ".heic", ".heif", ".avif"]
 _LIKES = 5
 
 
