@@ -35,6 +35,10 @@ _PASSES: Mapping[Work, float] = {"features": 1.0, "last": 3.0, "all": 6.0}
 _FRAMING_SECONDS = 0.0003
 _SOLVE_SECONDS_PER_PICTURE_AND_CLASS = 0.000012
 _FIXED_SECONDS = 0.3
+# Up to so many pictures a set is cross-validated (`second_look`); what that costs a picture, and what the look at a
+# larger set costs a picture and a picture and class (bench/RESULTS.md).
+SMALL_SET = 400
+_CROSSING_SECONDS, _LOOK_SECONDS, _LOOK_SECONDS_PER_CLASS = 0.006, 0.0012, 0.00002
 # Views of pictures a fine-tuning run asks for, whatever the size of the set, within these epochs; and how long each
 # effort may take by itself. BiT's rule (arXiv 1912.11370) likewise gives small sets more epochs.
 _VIEWS: Mapping[Effort, int] = {"quick": 0, "balanced": 16_000, "best": 40_000}
@@ -199,7 +203,8 @@ def seconds_needed(row: Backbone, *, pictures: int, classes: int, speed: float |
     """Predicted seconds of the quick part of a run after its start-up."""
     per_second = speed or _ASSUMED_SPEED * EMBEDDED.gflops / row.gflops
     solving = _SOLVE_SECONDS_PER_PICTURE_AND_CLASS * pictures * classes
-    return _FIXED_SECONDS + pictures * (1 / per_second + _FRAMING_SECONDS) + solving
+    looking = _CROSSING_SECONDS if pictures <= SMALL_SET else _LOOK_SECONDS + _LOOK_SECONDS_PER_CLASS * classes
+    return _FIXED_SECONDS + pictures * (1 / per_second + _FRAMING_SECONDS + looking) + solving
 
 
 def make_plan(wishes: Wishes, facts: Facts, *, local: Sequence[Backbone], machine: Machine) -> Plan:

@@ -17,11 +17,11 @@ import torch
 from tl_core.data.split import folds
 from tl_core.evaluation.learning_curve import LearningCurve, forecast
 from tl_core.training.cores import one_thread
+from tl_core.training.plan import SMALL_SET
 from tl_core.training.solve import SolvedHead, solve, solve_at
 
 Features = npt.NDArray[np.float32]
 
-SMALL = 400  # pictures up to which a set is cross-validated
 _FOLDS = 5
 _ROUNDS = 3
 _PARTS = (0.25, 0.5, 1.0)  # of the pictures, for the learning curve
@@ -76,7 +76,7 @@ def look_again(
     """Yields `Looked`s, then the look; `fit` and `exam` (n,) are those of the N that taught and examined the model.
     Nothing comes last where `should_stop` said so."""
     look = _Look(pictures, seed, class_weights, should_stop)
-    return look.small() if len(pictures.labels) <= SMALL else look.large(fit, exam)
+    return look.small() if len(pictures.labels) <= SMALL_SET else look.large(fit, exam)
 
 
 @dataclass
