@@ -167,6 +167,8 @@ def test_a_grown_set_has_a_key_of_its_own_and_is_looked_at_anew(
     found = work.sets.images(key)
     assert found is not None and found.class_names == ("dogs", "tigers") and found.counts() == (5, 6)
     assert work.sets.name(key) == "pictures.zip" and not work.sets.lost(key)
+    assert work.sets.holds(key, images.folder) and work.sets.holds(key, found.folder)
+    assert not work.sets.holds(key, pile.folder) and not work.sets.holds("A" * 22, images.folder)
     log = work.sets.log(key)
     assert log is not None and isinstance(log.new()[-1], PicturesReady)
     end = time.monotonic() + 60

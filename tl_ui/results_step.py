@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore
 from tl_core.evaluation.answers import Answers
 from tl_ui import figures, judged_view, thumbnails
@@ -107,17 +106,12 @@ class ResultsStep:
         images, answers = work.images_of(key), Answers.load(run.path)
         if answers is not None and answers.probabilities.shape[1] != len(report.evaluation.class_names):
             answers = None
-        held, current = self._held(key, set_key, images)
+        held = images is not None and work.sets.holds(set_key, images.folder)
+        current = work.sets.images(set_key) if held else None
         edits = work.sets.edits(set_key) if held else ()
         known = len(os.path.commonprefix([edits, run.request().edits])) if held else 0
         labels = {} if current is None else {p.row: current.class_names[p.label] for p in current.pictures}
         return State(report, answers, images, edits, known, labels, held, language)
-
-    def _held(self, key: str, set_key: str, images: ImageSet | None) -> tuple[bool, ImageSet | None]:
-        """Whether the browser still holds the set that the run was made from, and that set as it is now."""
-        current = self._work.sets.images(set_key)
-        same = current is not None and images is not None and current.folder == images.folder
-        return same, current if same else None
 
 
 def heat(work: Workspace, state: State, view: View) -> dict[int, str]:

@@ -115,6 +115,18 @@ class Sets:
         threading.Thread(target=self._look_closer, args=(folder,), name="looking", daemon=True).start()
         return key
 
+    def holds(self, key: str, base: Path) -> bool:
+        """Whether the set behind `key` is the one read into `base`, or was grown from it: every row of that is the same
+        picture here."""
+        reading = self.reading(key)
+        if reading is None or reading.folder == base:
+            return reading is not None
+        try:
+            old = Reading.load(base).stored
+        except (OSError, ValueError, KeyError):
+            return False
+        return [one.digest for one in old] == [one.digest for one in reading.stored[: len(old)]]
+
     def _new(self, name: str) -> tuple[str, Path]:
         key = new_key()
         folder = folder_of(self._settings.sets_dir, key)
