@@ -121,6 +121,7 @@ def test_ctrl_c_keeps_what_was_learned(make_zip: Zipper, tmp_path: Path) -> None
     assert (tmp_path / "out" / "bundle" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_ants_and_bees_within_the_time_and_memory_promised(tmp_path: Path) -> None:
     upload = shared("hymenoptera.zip")
     code = (
@@ -178,11 +179,13 @@ def test_a_refused_device_leaves_the_finished_run_alone(make_zip: Zipper, tmp_pa
     assert (tmp_path / "out" / "bundle" / "bundle.json").exists(), "a model that is gone is made again"
 
 
+@pytest.mark.slow
 def test_data_and_out_are_asked_for(make_zip: Zipper) -> None:
     assert "DATA: found nothing" in cli("train").stderr
     assert "--out: found nothing" in cli("train", make_zip({"a": 4, "b": 4})).stderr
 
 
+@pytest.mark.slow
 def test_events_are_lines_for_programs_also_when_it_fails(make_zip: Zipper, tmp_path: Path) -> None:
     result = cli("train", make_zip({"a": 4}), "--out", tmp_path / "out", "--events")
     last = from_line(result.stdout.splitlines()[-1])

@@ -135,6 +135,7 @@ def test_classes_are_renamed_merged_left_out_and_pictures_moved_and_the_model_kn
     assert kinds == ["rename", "rename", "leave_out", "move", "drop"]
 
 
+@pytest.mark.slow
 def test_classes_guessed_from_file_names_have_to_be_confirmed(context: Any, app: App, make_zip: Zipper) -> None:
     shapes = {"cat": "star", "dog": "circle"}
     content = {f"{name}.{i}.jpg": picture(i, shape=shape) for name, shape in shapes.items() for i in range(9)}
@@ -166,6 +167,7 @@ def test_a_table_offers_its_columns(context: Any, app: App, make_zip: Zipper) ->
     eventually(page, {"blue": 12, "red": 12} if other == "colour" else dict.fromkeys(SHAPES, 8))
 
 
+@pytest.mark.slow
 def test_zips_and_tars_of_one_class_each_are_one_set(context: Any, app: App, make_zip: Zipper, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "hearts.tar.gz", "w:gz") as archive:
         for file in drawn(tmp_path, "loose", 6, "heart"):
@@ -177,6 +179,7 @@ def test_zips_and_tars_of_one_class_each_are_one_set(context: Any, app: App, mak
     assert classes(page) == {"hearts": 6, "stars": 6}
 
 
+@pytest.mark.slow
 def test_a_chosen_folder_keeps_its_class_folders(context: Any, app: App, tmp_path: Path) -> None:
     for label, shape in zip(("stars", "circles"), SHAPES, strict=False):
         drawn(tmp_path / "my pictures", label, 6, shape)
@@ -187,6 +190,7 @@ def test_a_chosen_folder_keeps_its_class_folders(context: Any, app: App, tmp_pat
     assert classes(page) == {"circles": 6, "stars": 6}
 
 
+@pytest.mark.slow
 def test_pictures_from_the_camera_and_from_files_become_classes_and_survive_a_reload(
     context: Any, app: App, tmp_path: Path
 ) -> None:
@@ -215,6 +219,7 @@ def test_pictures_from_the_camera_and_from_files_become_classes_and_survive_a_re
     assert page.locator("#to-train:visible").count() == 1
 
 
+@pytest.mark.slow
 def test_what_is_not_used_is_named_and_can_be_downloaded(
     context: Any, app: App, make_zip: Zipper, tmp_path: Path
 ) -> None:
@@ -231,6 +236,7 @@ def test_what_is_not_used_is_named_and_can_be_downloaded(
     assert rows["a/empty.png"] == "the file is empty (0 bytes)"
 
 
+@pytest.mark.slow
 def test_a_class_too_small_stands_in_the_way_until_it_is_left_out(context: Any, app: App, make_zip: Zipper) -> None:
     page = opened(context, app)
     upload(page, make_zip({"a": 5, "b": 5, "c": 1}))

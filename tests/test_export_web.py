@@ -174,6 +174,7 @@ def test_a_strange_picture_is_said_to_be_one(from_disk: Any, tmp_path: Path) -> 
     assert 0 < kept < 1
 
 
+@pytest.mark.slow
 def test_the_camera_is_looked_at_live_and_a_still_is_kept(hosted: Any) -> None:
     hosted.evaluate(
         "() => { const real = createImageBitmap; window.frames_taken = 0;"

@@ -170,6 +170,7 @@ def test_an_example_teaches_and_many_pictures_become_a_table(context: Any, app: 
     page.wait_for_selector("text=could not be used: not a picture of a kind that can be read")
 
 
+@pytest.mark.slow
 def test_a_second_tab_follows_the_same_run_and_another_browser_sees_nothing(
     browser: Any, context: Any, app: App
 ) -> None:
@@ -185,10 +186,11 @@ def test_a_second_tab_follows_the_same_run_and_another_browser_sees_nothing(
     stranger.close()
 
 
+@pytest.mark.slow
 def test_stop_keeps_what_was_learned(context: Any, app: App, make_zip: Zipper) -> None:
     page = opened(context, app)
     upload(page, make_zip({"star": 500, "circle": 500}))
-    page.click("#to-train")
+    page.click("#to-train", timeout=90_000)
     page.get_by_label("Balanced: minutes, often a little better").check()
     page.wait_for_selector("#estimate:has-text('learns from your pictures in')")
     page.click("#start")
@@ -223,12 +225,13 @@ def advanced(page: Any, **values: int) -> None:
             "whole network learns from your pictures in 2",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"strategy": "The last blocks", "head": "GRU over the feature map"},
             "gru",
             "last blocks of the network learn",
+            marks=pytest.mark.slow,
         ),
-        pytest.param({"head": "Random forest"}, "forest", "stays as it is", marks=pytest.mark.slow),
+        ({"head": "Random forest"}, "forest", "stays as it is"),
         pytest.param(
             {"head": "Ensemble (linear, MLP and forest averaged)", "balance": "On"},
             "ensemble",

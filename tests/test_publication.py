@@ -191,6 +191,7 @@ def test_what_timm_cannot_express_goes_with_its_onnx_file_or_not_at_all(tmp_path
     assert "create_model" not in text and ModelCard(text).data.library_name == "onnx"
 
 
+@pytest.mark.slow
 def test_where_timm_fails_the_loader_beside_it_answers_the_same(tmp_path: Path) -> None:
     head = heads.build({"kind": "mlp", "width": 64, "hidden": 8, "classes": len(NAMES)})
     torch.manual_seed(2)

@@ -112,6 +112,7 @@ def plan_of(images: ImageSet, settings: Settings) -> Plan:
     return make_plan(wishes, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_and_resumed_it_ends_with_the_same_weights(
     upload: Path, straight: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def found(images: ImageSet, settings: Settings, edits: tuple[Edit, ...] = ()) ->
     return {finding.code: finding for finding in odd}
 
 
+@pytest.mark.slow
 def test_the_known_leak_of_the_monkeys_is_found_and_what_it_fakes_is_said(read_set: Reader, settings: Settings) -> None:
     images = reviewed(read_set(shared("monkeys10.zip")), settings)
     assert 50 <= len(leaked(images)) <= 60, "54 are known; a few more show the same scene"
@@ -251,6 +252,7 @@ def test_a_killed_look_is_taken_again_and_finds_the_same(make_zip: Zipper, read_
     assert (a.neighbours == b.neighbours).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_inspect_tells_programs_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tl_core", "inspect", str(shared("monkeys10.zip")), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120)

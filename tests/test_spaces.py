@@ -110,6 +110,7 @@ def test_a_demo_of_a_private_model_is_refused_with_the_reason(hub: StandIn) -> N
         add_demo("bob/x", token=READ, endpoint=hub.url)
 
 
+@pytest.mark.slow
 def test_a_demo_runs_and_answers_as_the_app(hub: StandIn, tmp_path: Path) -> None:
     from gradio_client import Client, handle_file
 
