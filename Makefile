@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app setup test check test-slow bench screenshots clean
+.PHONY: app setup test check test-slow bench soak audit screenshots clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py --open
@@ -32,6 +32,18 @@ test-slow: check
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.quick_path
+
+# The long ones, an hour and a half in all: what comes out goes to bench/RESULTS.md by hand.
+soak: $(VENV)/.dev
+	$(BIN)/python -m bench.kills --worker 50 --web 20
+	$(BIN)/python -m bench.crowd
+	$(BIN)/python -m bench.hostile --minutes 5
+	$(BIN)/python -m bench.cluster
+	$(BIN)/python -m bench.hour --minutes 60
+
+# Needs the network: 0 none, 1 known holes that are not allowed, 2 nobody could be asked.
+audit: $(VENV)/.dev
+	$(BIN)/python -m tools.audit
 
 screenshots: $(VENV)/.dev
 	$(BIN)/python -m tools.screenshots

@@ -28,7 +28,7 @@ from tl_core.data.split import split
 from tl_core.data.understand import load
 from tl_core.events import Finished
 from tl_core.models import backbone
-from tl_core.models.catalogue import EMBEDDED
+from tl_core.models.catalogue import EMBEDDED, Backbone
 from tl_core.settings import Settings
 from tl_core.training.engine import has_amx
 from tl_core.training.features import outputs
@@ -39,10 +39,12 @@ SETS, SEEDS = ("hymenoptera", "flowers5", "dtd10", "caltech101-15"), (0, 1, 2)
 EPOCHS, BATCH = 25, 4
 
 
-def ours(images: ImageSet, folder: Path, effort: Effort, seed: int, settings: Settings) -> tuple[float, float]:
+def ours(
+    images: ImageSet, folder: Path, effort: Effort, seed: int, settings: Settings, row: Backbone = EMBEDDED
+) -> tuple[float, float]:
     """Test accuracy and seconds of a run."""
-    wishes = Wishes(effort=effort, seed=seed)
-    plan = make_plan(wishes, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
+    wishes = Wishes(effort=effort, seed=seed, backbone=row.id)
+    plan = make_plan(wishes, Facts.of(images), local=[row], machine=Machine(settings))
     started = time.monotonic()
     last = list(train(images, folder, plan=plan, settings=settings))[-1]
     assert isinstance(last, Finished)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path, **more: str) -> Iterator[App]:
+def running(
+    folder: Path, *, command: Sequence[str] = (sys.executable, "app.py"), cwd: Path = ROOT, **more: str
+) -> Iterator[App]:
     """The app in a process of its own that keeps everything below `folder`, with `more` in its environment."""
     hub, server = serve()
     port = free_port()
@@ -70,8 +72,9 @@ def running(folder: Path, **more: str) -> Iterator[App]:
     }
     log = folder / "log.txt"
     with log.open("w") as out:
-        command = [sys.executable, "app.py", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=cwd, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
     url = f"http://127.0.0.1:{port}/"
     for _ in range(300):
         try:
@@ -123,3 +126,11 @@ def opened(context: Any, app: App) -> Any:
 
 def upload(page: Any, file: Path) -> None:
     page.set_input_files("#upload input[type=file]", str(file))
+
+
+def train_on_page(page: Any) -> None:
+    """From pictures that were read to a result that can be looked at; the plan is waited for, as people do."""
+    page.click("#to-train", timeout=60_000)
+    page.wait_for_selector("#estimate:has-text('on this computer')")
+    page.click("#start")
+    page.wait_for_selector("#to-results:visible", timeout=90_000)

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,19 @@ from tl_core.training.run import train
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 Zipper = Callable[..., Path]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `few(n)`, only the first n parameters are run each time; the others are slow ones."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("few")
+        if mark is not None:
+            test = item.nodeid.split("[")[0]
+            seen[test] += 1
+            if seen[test] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Coroutine
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -32,6 +33,8 @@ NAMES = {"inspect", "train", "status", "predict", "bundle"}
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 NOBODYS = "A" * 22  # a key of the right form
 GONE = "no longer kept"
+# Who calls, as far as an endpoint asks.
+CALLER: Any = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"))
 
 
 def examples(language: str, app: App) -> list[str]:
@@ -93,7 +96,7 @@ def test_the_documents_session_in_a_shell_does_the_whole_job(app: App, tmp_path:
 def test_the_document_names_every_endpoint_and_its_parameters() -> None:
     for name in NAMES:
         section = DOCUMENT.split(f"\n## {name}\n")[1].split("\n## ")[0]
-        parameters = [p for p in signature(getattr(Api, name)).parameters if p != "self"]
+        parameters = [p for p in signature(getattr(Api, name)).parameters if p not in ("self", "request")]
         assert all(f"`{parameter}`" in section for parameter in parameters), name
 
 
@@ -120,7 +123,7 @@ def test_an_agent_finds_five_documented_tools(app: App) -> None:
     tools = {tool.name: tool for tool in with_agent(app, lambda agent: agent.list_tools()).tools}
     assert set(tools) == NAMES
     for name, tool in tools.items():
-        parameters = [p for p in signature(getattr(Api, name)).parameters if p != "self"]
+        parameters = [p for p in signature(getattr(Api, name)).parameters if p not in ("self", "request")]
         described = tool.inputSchema["properties"]
         assert list(described) == parameters and "Returns" in tool.description
         assert all(len(described[one]["description"]) > 10 for one in parameters)
@@ -307,12 +310,12 @@ def test_guessed_classes_are_confirmed_first_and_no_model_is_said_to_be_missing_
     with gr.Blocks():
         asked = Api(work)
     try:
-        seen = asked.inspect(str(upload))
+        seen = asked.inspect(str(upload), CALLER)
         assert seen["classes"] == {"circle": 8, "star": 8} and seen["ways"][0]["guess"]
         way = seen["ways"][0]["id"]
         with pytest.raises(Exception, match=f"only a guess.*{way}"):
-            asked.train(seen["set_key"])
-        run = asked.train(seen["set_key"], classes_from=way)
+            asked.train(seen["set_key"], CALLER)
+        run = asked.train(seen["set_key"], CALLER, classes_from=way)
         assert run["seconds"] > 0
         assert asked.status(run["run_key"]) == {"state": "waiting", "ahead": 0}
         for early in (lambda: asked.predict(run["run_key"], [str(upload)]), lambda: asked.bundle(run["run_key"])):

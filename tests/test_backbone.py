@@ -108,6 +108,7 @@ def test_the_embedded_weights_are_small_and_described() -> None:
 
 
 @pytest.mark.parametrize("row", TORCHVISION, ids=lambda row: row.id)
+@pytest.mark.few(6)
 def test_torchvision_weights_in_the_cache_give_torchvisions_features(row: Backbone) -> None:
     theirs = lay_in_cache(row.id)
     assert is_local(row) and hub_cache() == Path(torch.hub.get_dir(), "checkpoints")
@@ -157,6 +158,7 @@ def test_the_published_vision_transformer_has_names_of_its_own(name: str) -> Non
 
 
 @pytest.mark.parametrize("row", [*TIMM, find("timm/test_vit2.r160_in1k")], ids=lambda row: row.id)
+@pytest.mark.few(4)
 def test_timm_weights_in_the_cache_give_timms_features(row: Backbone) -> None:
     theirs = theirs_of(row)
     assert not is_local(row)
@@ -199,6 +201,7 @@ def test_timm_weights_are_downloaded_once(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize("row", BUNDLED, ids=lambda row: row.id)
+@pytest.mark.few(5)
 def test_a_bundle_of_any_row_loads_in_timm_to_the_same_logits(row: Backbone, tmp_path: Path) -> None:
     a_bundle_gives_the_same_logits(row, row.preprocessing.size, tmp_path / "b")
 

@@ -69,6 +69,7 @@ def five_hundred() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["files", "zip"])
+@pytest.mark.slow
 def test_500_files_with_four_broken_ones_are_500_rows_in_order(
     tmp_path: Path, settings: Settings, make_zip: Zipper, trained: Trained, packed: bool
 ) -> None:
@@ -175,6 +176,7 @@ def test_stopping_keeps_what_is_there_and_names_the_rest(tmp_path: Path, setting
     assert pile.files[0].picture is not None and problems(pile)[399] == NOT_REACHED
 
 
+@pytest.mark.slow
 def test_memory_stays_small_however_many_pictures_there_are(
     tmp_path: Path, settings: Settings, trained: Trained
 ) -> None:

@@ -34,7 +34,7 @@ def test_the_newest_comes_back_and_two_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["state.safetensors", "manifest.json"])
 @pytest.mark.parametrize("harm", ["cut", "gone", "bit"])
-def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, file: str, harm: str) -> None:
+def test_case_123_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, file: str, harm: str) -> None:
     kept = Checkpoints(tmp_path, "x", "me")
     kept.save(1, state(1), {})
     kept.save(2, state(2), {})
@@ -45,12 +45,13 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, file: s
     else:
         path.write_bytes(data[: len(data) // 2] if harm == "cut" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
     found = kept.latest()
-    assert found is not None and found.step == 1
+    assert found is not None and found.step == 1 and kept.damaged == 1
 
 
-def test_another_runs_checkpoint_is_not_taken(tmp_path: Path) -> None:
+def test_case_123_another_runs_checkpoint_is_not_taken(tmp_path: Path) -> None:
     Checkpoints(tmp_path, "x", "another").save(1, state(1), {})
-    assert Checkpoints(tmp_path, "x", "me").latest() is None
+    mine = Checkpoints(tmp_path, "x", "me")
+    assert mine.latest() is None and mine.damaged == 0
     assert Checkpoints(tmp_path, "y", "another").latest() is None
 
 

@@ -111,7 +111,7 @@ def finished(work: Workspace, images: ImageSet, edits: tuple[Move, ...] = ()) ->
     """The key of a run made from the set in earnest."""
     key = new_key()
     run = RunFolder.create(work.settings, key, Request(str(images.folder), PLAN, edits=edits))
-    assert take(run, work.settings) and work.report(key) is not None
+    assert take(run, work.settings) == "over" and work.report(key) is not None
     run.rename("<b>pets</b>")
     return key
 
@@ -151,6 +151,7 @@ def _changed(work: Workspace, before: str, after: str) -> int:
     return len(found.now_right) + len(found.now_wrong)
 
 
+@pytest.mark.slow
 def test_sets_that_have_nothing_to_do_with_each_other_share_no_pictures(
     work: Workspace, images: ImageSet, make_zip: Zipper, read_set: Callable[[Path], ImageSet]
 ) -> None:
@@ -161,6 +162,7 @@ def test_sets_that_have_nothing_to_do_with_each_other_share_no_pictures(
     assert "Only the later one knows “square”, “star”" in html
 
 
+@pytest.mark.slow
 def test_a_set_that_was_grown_keeps_the_pictures_it_grew_from(
     work: Workspace, images: ImageSet, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import NEEDS_BROWSER, App, opened, upload
+from tests.browser import NEEDS_BROWSER, App, opened, train_on_page, upload
 from tests.conftest import Zipper, picture, shared
 
 pytestmark = NEEDS_BROWSER
@@ -67,6 +67,7 @@ def test_the_leak_of_the_monkeys_is_shown_with_what_it_fakes(context: Any, app: 
     assert page.locator("#to-train:visible").count() == 1
 
 
+@pytest.mark.slow
 def test_copies_conflicts_and_small_pictures_are_settled_by_one_click_each(
     context: Any, app: App, make_zip: Zipper
 ) -> None:
@@ -75,7 +76,7 @@ def test_copies_conflicts_and_small_pictures_are_settled_by_one_click_each(
     content |= {"a/2.jpg": twice, "b/speck.jpg": picture(5, size=(20, 20))}
     page = opened(context, app)
     upload(page, make_zip(content))
-    understood(page, "1 picture(s) are in more than one class")
+    understood(page, "1 picture is in more than one class")
     conflict = page.locator("#understood [data-key=copies_across_classes]")
     conflict.get_by_role("button", name="Look at them").click()
     conflict.get_by_role("button", name="Keep it in “b”").click()
@@ -124,10 +125,8 @@ def test_classes_are_renamed_merged_left_out_and_pictures_moved_and_the_model_kn
     page.get_by_role("button", name="Leave the ticked ones out").click()
     eventually(page, {"<b>stars</b>": 15, "b": 20})
 
-    page.click("#to-train")
-    page.wait_for_selector("#estimate:has-text('on this computer')")
-    page.click("#start")
-    page.click("#to-results", timeout=90_000)
+    train_on_page(page)
+    page.click("#to-results")
     page.wait_for_selector(".tl-headline")
     assert page.locator(".tl-confusion thead th").all_inner_texts()[1:] == ["<b>stars</b>", "b"]
     newest = max(app.data.glob("runs/*/request.json"), key=lambda file: file.stat().st_mtime)
@@ -240,7 +239,7 @@ def test_what_is_not_used_is_named_and_can_be_downloaded(
 def test_a_class_too_small_stands_in_the_way_until_it_is_left_out(context: Any, app: App, make_zip: Zipper) -> None:
     page = opened(context, app)
     upload(page, make_zip({"a": 5, "b": 5, "c": 1}))
-    understood(page, "Class “c” has 1 usable picture(s)")
+    understood(page, "Class “c” has 1 usable picture")
     assert page.locator("#to-train:visible").count() == 0
     page.get_by_role("button", name="Leave out “c”").click()
     page.wait_for_selector("#to-train:visible")
@@ -252,6 +251,8 @@ def test_a_data_set_of_the_hub_that_cannot_be_had_is_explained(context: Any, app
     page.fill("#hub-name input, #hub-name textarea", "no data set at all")
     page.click("#hub-fetch")
     page.wait_for_selector("#reading .tl-bad")
+    page.click("#hub-offers button:has-text('Cats and dogs')")  # the Hub answers, so some are offered
+    page.wait_for_selector("#reading .tl-bad:has-text('microsoft/cats_vs_dogs')", timeout=60_000)
     page.click("#example-shapes")
     page.wait_for_selector("#to-train:visible")
 

@@ -1,5 +1,6 @@
 """Engines: the fastest that gives the same features is taken, and one that does not is left alone."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def expected(trunk: torch.nn.Module, pictures: torch.Tensor, tmp_path_factory: p
 
 
 @pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16", "torch-bf16"])
+@pytest.mark.slow
 def test_every_engine_gives_the_features(
     name: engine.EngineName, trunk: torch.nn.Module, pictures: torch.Tensor, expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -84,6 +86,30 @@ def test_an_engine_that_is_wrong_or_broken_is_passed_over(
     monkeypatch.setattr(engine, "candidates", lambda device: ["openvino-fp32", "torch-bf16", "torch-fp32"])
     chosen = engine.choose(trunk, SEEN, pictures, pictures=10**6, device="cpu", cache=tmp_path)
     assert chosen.name == "torch-fp32" and np.array_equal(chosen.run(pictures), expected)
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(300, "torch-fp32"), (3000, "openvino-fp32")])
+def test_a_busy_machine_chooses_as_an_idle_one_does(
+    trunk: torch.nn.Module,
+    pictures: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    chosen: str,
+) -> None:
+    honest = engine.build
+
+    def build(name: engine.EngineName, *rest: object) -> engine.Engine:
+        made = honest(name, *rest)  # type: ignore[arg-type]
+        wait = 1.5 if busy and name == "torch-fp32" else 0.0
+        return engine.Engine(made.name, lambda batch: (time.sleep(wait), made.run(batch))[1])
+
+    monkeypatch.setattr(engine, "build", build)
+    monkeypatch.setattr(engine, "candidates", lambda device: ["openvino-fp32", "torch-fp32"])
+    for busy in (False, True):
+        folder = tmp_path / str(busy)  # a network that was converted once is always worth it
+        found = engine.choose(trunk, SEEN, pictures, pictures=count, device="cpu", cache=folder)
+        assert found.name == chosen
 
 
 def test_features_that_are_not_the_same_are_told_apart(expected: np.ndarray) -> None:

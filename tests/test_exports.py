@@ -110,6 +110,7 @@ def test_eight_bits_are_a_quarter_of_the_size_and_nearly_agree(trained: Trained,
 @pytest.mark.parametrize(
     "kind", ["gru", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("mlp", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_heads_that_timm_cannot_express_have_their_onnx(kind: str, tmp_path: Path) -> None:
     from tl_core.bundle import bundle
     from tl_core.models.catalogue import EMBEDDED
@@ -165,6 +166,7 @@ def test_what_answers_differently_is_not_offered(
     assert last.agreement is not None and last.agreement.largest > 0.02
 
 
+@pytest.mark.slow
 def test_a_page_too_large_for_browsers_is_not_offered(
     trained: Trained, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_page_too_large_for_browsers_is_not_offered(
     assert isinstance(other, Export) and other.file
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_on_has_exports_and_answers_of_its_own(tmp_path: Path, settings: Settings) -> None:
     """A run that goes on leaves another model in the same place."""
     bundle, work, pictures = tmp_path / "b", Workspace(settings), drawn()[:3]

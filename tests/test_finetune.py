@@ -98,6 +98,7 @@ def test_the_same_run_twice_gives_the_same_bits(tmp_path: Path, straight: Any) -
 
 
 @pytest.mark.parametrize("slice_of", [1, 2, 5])
+@pytest.mark.slow
 def test_slices_of_any_length_give_the_weights_of_one_go(tmp_path: Path, straight: Any, slice_of: int) -> None:
     slices, reason = 0, ""
     while reason != "done":
@@ -115,6 +116,7 @@ def test_slices_of_any_length_give_the_weights_of_one_go(tmp_path: Path, straigh
     assert slices >= 9 // (slice_of + 1) and same(weights(made), straight)
 
 
+@pytest.mark.slow
 def test_left_between_an_epoch_and_its_judgement_it_judges_the_same(tmp_path: Path) -> None:
     def judge(model: nn.Module, size: int) -> Judged:
         return Judged(0.5, float(next(model.parameters()).detach().abs().mean()))
@@ -129,6 +131,25 @@ def test_left_between_an_epoch_and_its_judgement_it_judges_the_same(tmp_path: Pa
         if reports[-1].reason == "done":
             break
     assert parts == expected and same(weights(made), weights(whole))
+
+
+def test_case_123_a_damaged_checkpoint_is_said_and_the_one_before_gone_on_with(tmp_path: Path, straight: Any) -> None:
+    made, saved = tuner(tmp_path), 0
+    steps = made.run(should_stop=lambda: False)
+    for report in steps:
+        if isinstance(report, Step):
+            made.save()
+            saved += 1
+        if saved == 3:
+            break
+    steps.close()
+    newest = sorted(tmp_path.glob("*-*"))[-1]
+    (newest / "state.safetensors").write_bytes(bytes(100))
+    again = tuner(tmp_path)
+    reports = run(again)
+    assert [r.code for r in reports if isinstance(r, Trouble)] == ["checkpoint_damaged"]
+    assert next(r for r in reports if isinstance(r, Step)).done == 3
+    assert same(weights(again), straight)
 
 
 def test_stopped_and_gone_on_with_it_is_as_if_never_stopped(tmp_path: Path, straight: Any) -> None:
@@ -149,7 +170,7 @@ def test_a_batch_means_the_same_in_pieces(tmp_path: Path, straight: Any, piece: 
     assert all(torch.allclose(value, straight[name], atol=2e-3) for name, value in weights(made).items())
 
 
-def test_memory_that_runs_out_makes_small_batches_smaller_then_pictures(
+def test_case_115_memory_that_runs_out_makes_small_batches_smaller_then_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tuner(tmp_path, sizes=[SIZE, 32])
@@ -167,7 +188,7 @@ def test_memory_that_runs_out_makes_small_batches_smaller_then_pictures(
     assert reports[-1] == Left("done", 3, 3)
 
 
-def test_memory_that_never_suffices_is_no_endless_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_115_too_little_memory_is_no_endless_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tuner(tmp_path)
 
     def never(*_: Any) -> Any:
@@ -178,7 +199,7 @@ def test_memory_that_never_suffices_is_no_endless_loop(tmp_path: Path, monkeypat
         run(made)
 
 
-def test_a_loss_that_leaves_the_numbers_goes_back_to_the_best_and_on_slower(
+def test_case_116_a_loss_that_leaves_the_numbers_goes_back_to_the_best_and_on_slower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tuner(tmp_path)
@@ -196,7 +217,7 @@ def test_a_loss_that_leaves_the_numbers_goes_back_to_the_best_and_on_slower(
     assert all(bool(torch.isfinite(value).all()) for value in weights(made).values() if value.is_floating_point())
 
 
-def test_a_loss_that_stays_astray_ends_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_116_a_loss_that_stays_astray_ends_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tuner(tmp_path)
     before, honest = weights(made), made._gradients.of
 

@@ -32,7 +32,7 @@ from tl_core.training.framing import (
 )
 from tl_core.training.judge import PENALTIES, held_out_answers, judge
 from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
-from tl_core.training.run import train
+from tl_core.training.run import after, train
 from tl_ui import choices, words
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +187,7 @@ def test_another_framing_needs_more_than_chance() -> None:
     assert kept >= 36 and found >= 36
 
 
+@pytest.mark.slow
 def test_copies_do_not_make_it_surer() -> None:
     """Each picture four times is no more evidence than once."""
     decided = {True: 0, False: 0}
@@ -247,6 +248,7 @@ def test_auto_keeps_the_middle_where_that_tells(told_by_middle: ImageSet, settin
     assert framing_of(tmp_path / "out") == "crop" and "framing_crop" in codes(events)
 
 
+@pytest.mark.slow
 def test_a_framing_asked_for_is_used_without_comparing(
     told_by_middle: ImageSet, settings: Settings, tmp_path: Path
 ) -> None:
@@ -292,7 +294,7 @@ def test_sliced_anywhere_it_ends_with_the_same_weights_and_verdict(
     (sliced / "journal.json").write_text(json.dumps({name: kept[name] for name in ("engine", "framing_sample")}))
     plan, stages = plan_of(told_by_ends, settings), []
     for _ in range(60):
-        events = list(train(told_by_ends, sliced, plan=plan, settings=settings, seconds=0.0))
+        events = list(train(told_by_ends, sliced, plan=plan, settings=settings, should_pause=after(0.0)))
         if isinstance(events[-1], Finished):
             break
         assert isinstance(events[-1], Paused)
@@ -303,6 +305,7 @@ def test_sliced_anywhere_it_ends_with_the_same_weights_and_verdict(
     assert all((one[name] == two[name]).all() for name in one)
 
 
+@pytest.mark.slow
 def test_stopped_while_comparing_there_is_a_model_and_who_goes_on_compares(
     told_by_ends: ImageSet, settings: Settings, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from tests.browser import NEEDS_BROWSER, App, opened
+from tests.browser import NEEDS_BROWSER, App, opened, train_on_page
 from tests.conftest import Zipper, picture
 from tests.test_batch import on_disk, read
 from tl_core.data.closer_look import FILE as LOOK
@@ -221,15 +221,14 @@ class TestPage:
 
     pytestmark = NEEDS_BROWSER
 
+    @pytest.mark.slow
     def test_a_batch_is_put_right_and_joins_the_set(
         self, context: Any, app: App, make_zip: Zipper, tmp_path: Path
     ) -> None:
         page = opened(context, app)
         page.click("#example-shapes")
-        page.click("#to-train")
-        page.wait_for_selector("#estimate:has-text('on this computer')")
-        page.click("#start")
-        page.click("#to-results", timeout=90_000)
+        train_on_page(page)
+        page.click("#to-results")
         page.click("#to-use")
         page.get_by_role("tab", name="Many pictures").click()
         content: dict[str, bytes | int] = {f"x/{i}.jpg": picture(800 + i, shape="star") for i in range(14)}
@@ -238,7 +237,7 @@ class TestPage:
         assert page.locator("#many-answers img").count() == 14
         first = page.locator("#many-answers tbody tr").first.inner_text()
         assert "bad.txt" in first and "not a picture of a kind" in first
-        assert "15 file(s): 14 recognised" in page.inner_text("#many-told")
+        assert "15 files: 14 recognised" in page.inner_text("#many-told")
 
         page.click("#many-sort")
         page.wait_for_selector("#many-sorted:visible")

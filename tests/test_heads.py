@@ -435,6 +435,7 @@ def test_it_exports_for_any_number_of_pictures(kind: str, fits: dict[str, Fitted
 )
 @pytest.mark.filterwarnings("ignore")  # exporters speak of their own future
 @pytest.mark.parametrize("kind", heads.KINDS)
+@pytest.mark.few(3)
 def test_onnx_gives_the_same_numbers(kind: str, fits: dict[str, FittedHead], tmp_path: Path) -> None:
     import onnxruntime
 

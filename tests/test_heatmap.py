@@ -89,6 +89,7 @@ def opposites(trunk: nn.Module, width: int) -> Classifier:
 
 
 @pytest.mark.parametrize("kind", heads.KINDS)
+@pytest.mark.few(3)
 def test_the_heat_of_every_head_is_on_the_object(
     kind: str, trunk: nn.Module, maps: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def test_every_large_network_has_heat(row: Backbone) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["token", "avg", "map"])
+@pytest.mark.slow
 def test_a_transformer_loses_its_class_with_the_hottest_places(pooling: str) -> None:
     """Trained here to name the colour of a square beside a white one. Where a token is pooled, attention alone knows of
     places, and this small one does not look at all of a square; so the heat is judged by what covering it does."""

@@ -113,6 +113,7 @@ def start(hub: JobsStandIn, data: Path, out: Path, **changes: Any) -> Iterator[E
 # the whole way
 
 
+@pytest.mark.slow
 def test_the_model_a_job_made_is_the_one_that_arrives(real: Real) -> None:
     assert {name.split("/result/")[1] for name in real.made} == {
         *(f"bundle/{name}" for name in (*FILES, UNKNOWN)),

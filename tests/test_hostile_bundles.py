@@ -150,6 +150,7 @@ def test_case_63_a_tensor_that_stands_twice_is_refused_or_one(folder: Path) -> N
     assert "is damaged" in refused(folder)
 
 
+@pytest.mark.slow
 def test_case_63_no_list_of_tensors_takes_time_or_memory(folder: Path, tmp_path: Path) -> None:
     many = {f"t{i}": f32([0], 0, 0) for i in range(500_000)}
     replaced(folder, WEIGHTS, tensors(many))

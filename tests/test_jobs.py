@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from tests.conftest import Zipper
 from tl_core.bundle.bundle import load
 from tl_core.data.imageset import ImageSet
-from tl_core.events import Event, Failed, Finished, Progress, Started
+from tl_core.events import Event, Failed, Finished, Notice, Progress, Started
 from tl_core.jobs import runs
-from tl_core.jobs.runs import EventLog, Request, RunFolder, folder_of, new_key, queued, sweep
+from tl_core.jobs.recovery import job_of, recover
+from tl_core.jobs.runs import ATTEMPTS, EventLog, Request, RunFolder, folder_of, new_key
+from tl_core.jobs.store import Store
 from tl_core.jobs.supervisor import WorkerSupervisor
-from tl_core.jobs.worker import ATTEMPTS, MAX_ATTEMPTS, take, work
+from tl_core.jobs.worker import MAX_ATTEMPTS, take, work
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 
@@ -25,14 +28,36 @@ PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
 
 @pytest.fixture
 def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
-    return read_set(make_zip({"star": 150, "circle": 150}))
+    return read_set(make_zip({"star": 12, "circle": 12}))
 
 
 @pytest.fixture
-def worker(settings: Settings) -> Iterator[WorkerSupervisor]:
-    supervisor = WorkerSupervisor(settings)
+def many(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
+    """Enough to be in the middle of them."""
+    return read_set(make_zip({"star": 50, "circle": 50}))
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    made = Store(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(settings: Settings, store: Store) -> Iterator[WorkerSupervisor]:
+    supervisor = WorkerSupervisor(settings, store)
     yield supervisor
     supervisor.close()
+
+
+def queued(settings: Settings, store: Store, images: ImageSet, plan: Plan = PLAN) -> RunFolder:
+    """A run that waits for its turn."""
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), plan))
+    job = job_of(run)
+    assert job is not None
+    store.submit(job)
+    return run
 
 
 def wait_for(run: RunFolder, wanted: Callable[[list[Event]], Any], seconds: float = 90) -> list[Event]:
@@ -45,28 +70,37 @@ def wait_for(run: RunFolder, wanted: Callable[[list[Event]], Any], seconds: floa
     raise AssertionError(f"waited {seconds} s; saw {seen[-3:]}")
 
 
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def finished(events: list[Event]) -> bool:
     return bool(events) and isinstance(events[-1], Finished | Failed)
 
 
 def test_a_queued_run_is_trained_in_a_process_without_secrets(
-    images: ImageSet, settings: Settings, worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
+    images: ImageSet, settings: Settings, store: Store, worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_hosthosthost")
-    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
-    assert [r.path for r in queued(settings)] == [run.path]
+    run = queued(settings, store, images)
+    assert [job.id for job in store.waiting()] == [run.path.name]
     worker.start()
     events = wait_for(run, finished)
     assert isinstance(events[-1], Finished)
     load(run.path / "bundle")
-    assert queued(settings) == [] and run.over()
+    assert store.waiting() == [] and run.over()
+    until(lambda: store.running() == [])
     assert b"hf_hosthosthost" not in Path(f"/proc/{worker.pid}/environ").read_bytes()
+    assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, 0), "the page goes first"
 
 
 def test_case_114_a_killed_worker_is_replaced_and_the_run_goes_on(
-    images: ImageSet, settings: Settings, worker: WorkerSupervisor
+    many: ImageSet, settings: Settings, store: Store, worker: WorkerSupervisor
 ) -> None:
-    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    run = queued(settings, store, many)
     worker.start()
     wait_for(run, lambda seen: any(isinstance(e, Started) for e in seen))
     assert worker.pid is not None
@@ -75,6 +109,61 @@ def test_case_114_a_killed_worker_is_replaced_and_the_run_goes_on(
     assert isinstance(events[-1], Finished)
     assert sum(isinstance(e, Started) for e in events) == 2
     load(run.path / "bundle")
+
+
+@pytest.mark.slow
+def test_case_114_a_worker_that_hangs_is_ended_and_the_run_goes_on(
+    many: ImageSet, settings: Settings, store: Store, worker: WorkerSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.supervisor._HANG_SECONDS", 8.0)
+    run = queued(settings, store, many)
+    worker.start()
+    wait_for(run, lambda seen: any(isinstance(e, Started) for e in seen))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    assert isinstance(wait_for(run, finished)[-1], Finished)
+
+
+def test_case_122_on_sigterm_the_run_is_left_in_order_and_is_the_next_to_be_taken(
+    many: ImageSet, settings: Settings, store: Store
+) -> None:
+    first, run = WorkerSupervisor(settings, store), queued(settings, store, many)
+    first.start()
+    wait_for(run, lambda seen: any(isinstance(e, Progress) and e.stage == "features" for e in seen))
+    begun = time.monotonic()
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGTERM)  # a second one from `close` does no harm
+    first.close()
+    assert time.monotonic() - begun < 8 and not run.over()
+    assert [job.id for job in store.waiting()] == [run.path.name] and not (run.path / ATTEMPTS).exists()
+    second = WorkerSupervisor(settings, store)
+    second.start()
+    assert isinstance(wait_for(run, finished)[-1], Finished)
+    second.close()
+
+
+def test_case_120_after_a_restart_a_run_nobody_works_on_has_its_turn_again(
+    images: ImageSet, settings: Settings, store: Store
+) -> None:
+    lost, held = queued(settings, store, images), queued(settings, store, images)
+    unknown = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert store.take("dead") is not None and store.running()[0].id == lost.path.name
+    recover(store, settings)
+    assert store.running() == []
+    assert {job.id for job in store.waiting()} == {run.path.name for run in (lost, held, unknown)}
+    assert store.take("alive") is not None and lost.claim()
+    recover(store, settings)
+    assert [job.id for job in store.running()] == [lost.path.name], "a live process works on it"
+    lost.release()
+
+
+def test_case_116_a_run_that_takes_too_long_ends_with_the_best_it_has(images: ImageSet, settings: Settings) -> None:
+    short = replace(settings, max_run_seconds=0)
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    assert take(run, short) == "over"
+    *_, told, last = EventLog(run.path).new()
+    assert isinstance(told, Notice) and told.code == "time_limit"
+    assert isinstance(last, Finished) and last.reason == "stopped"
 
 
 def test_a_run_that_kills_every_worker_is_given_up_with_a_sentence(images: ImageSet, settings: Settings) -> None:
@@ -138,15 +227,6 @@ def test_a_half_written_event_is_read_when_it_is_whole(tmp_path: Path) -> None:
     assert log.new() == [Progress("features", 2, 2, None)]
 
 
-def test_old_things_are_swept_and_new_ones_kept(images: ImageSet, settings: Settings) -> None:
-    old = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
-    new = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
-    past = time.time() - settings.keep_hours * 3600 - 60
-    os.utime(old.path, (past, past))
-    assert sweep(settings) == 1
-    assert not old.path.exists() and new.path.exists()
-
-
 def test_a_line_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
     log, event = EventLog(tmp_path), Progress("features", 1, 2, 0.5)
     (tmp_path / runs.EVENTS).write_text('{"kind":"Prog')
@@ -156,13 +236,11 @@ def test_a_line_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_whose_log_was_cut_does_not_keep_the_next_from_being_trained(
-    images: ImageSet, settings: Settings, worker: WorkerSupervisor
+    images: ImageSet, settings: Settings, store: Store, worker: WorkerSupervisor
 ) -> None:
-    broken = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
-    assert broken.claim()
-    broken.release()
+    broken = queued(settings, store, images)
     (broken.path / runs.EVENTS).write_text('{"kind":"Prog')
-    other = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    other = queued(settings, store, images)
     worker.start()
     assert isinstance(wait_for(other, finished)[-1], Finished)
     assert isinstance(wait_for(broken, finished)[-1], Finished)
@@ -172,19 +250,20 @@ def test_a_run_held_by_a_live_process_is_not_trained_twice(images: ImageSet, set
     run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
     assert run.claim()
     again = RunFolder(run.path)
-    assert not take(again, settings)
+    assert take(again, settings) == "held"
     run.release()
-    assert take(again, settings) and again.over()
-    assert not take(RunFolder(run.path), settings)
+    assert take(again, settings) == "over" and again.over()
+    events = len(EventLog(run.path).new())
+    assert take(RunFolder(run.path), settings) == "over" and len(EventLog(run.path).new()) == events
 
 
-def test_workers_that_die_at_birth_are_told_about(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_die_at_birth_are_told_about(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tl_core.jobs.supervisor._RESTART_SECONDS", 0.01)
     monkeypatch.setenv("TL_MAX_UPLOAD", "senseless")  # the worker ends at once, saying so
-    supervisor = WorkerSupervisor(settings)
+    supervisor = WorkerSupervisor(settings, store)
     supervisor.start()
-    end = time.monotonic() + 60
-    while not (settings.data_dir / runs.TROUBLE).exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until((settings.data_dir / runs.TROUBLE).exists, 60)
+    assert not supervisor.healthy
     supervisor.close()

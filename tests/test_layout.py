@@ -436,6 +436,7 @@ def test_any_names_have_a_place_or_a_reason_whatever_their_order(uploads: list[U
         "x" * 200 + "/" + "1_" * 100 + "{i}.jpg",
     ],
 )
+@pytest.mark.few(2)
 def test_fifty_thousand_names_take_two_seconds_at_most(pattern: str) -> None:
     names = [pattern.format(i=i, k=("cat", "dog", "cow")[i % 3]) for i in range(50_000)]
     started = time.process_time()

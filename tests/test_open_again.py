@@ -76,6 +76,7 @@ def test_case_61_a_file_that_may_run_code_is_refused_by_its_kind(packed: Path, t
         {"config_json": b"{}"},
     ],
 )
+@pytest.mark.few(4)
 def test_cases_62_to_67_what_is_not_as_it_was_saved_is_named_and_leaves_nothing(
     packed: Path, tmp_path: Path, files: dict[str, bytes | None]
 ) -> None:
@@ -109,6 +110,7 @@ def test_case_69_a_hostile_zip_is_as_harmless_as_an_upload(packed: Path, tmp_pat
     assert not list(tmp_path.parent.rglob("evil.txt"))
 
 
+@pytest.mark.slow
 def test_older_bundles_open(packed: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(tmp_path / "b")
@@ -133,6 +135,7 @@ def test_a_card_that_was_edited_on_the_hub_does_no_harm(packed: Path, tmp_path: 
 # going on
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_model_with_its_weights(
     trained: Trained, make_zip: Zipper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from tests.browser import NEEDS_BROWSER, App, opened, upload
+from tests.browser import NEEDS_BROWSER, App, opened, train_on_page, upload
 from tests.conftest import Zipper, picture, shared
 from tests.hub_stand_in import GOOD, READ
 from tl_core.bundle.files import FILES, from_zip
@@ -23,10 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 def train_example(page: Any) -> None:
     page.click("#example-shapes")
-    page.click("#to-train")
-    page.wait_for_selector("#estimate:has-text('on this computer')")
-    page.click("#start")
-    page.wait_for_selector("#to-results:visible", timeout=90_000)
+    train_on_page(page)
 
 
 def export_it(page: Any) -> None:
@@ -90,6 +87,7 @@ DATABASES = """async () => {
 }"""
 
 
+@pytest.mark.slow
 def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     context: Any, app: App, tmp_path: Path
 ) -> None:
@@ -145,6 +143,7 @@ def test_the_whole_job_from_a_zip_of_real_pictures_to_a_model_on_the_hub(
     assert not any(GOOD.encode() in file.read_bytes() for file in app.data.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_an_example_teaches_and_many_pictures_become_a_table(context: Any, app: App, tmp_path: Path) -> None:
     page = opened(context, app)
     train_example(page)
@@ -241,6 +240,7 @@ def advanced(page: Any, **values: int) -> None:
     ],
     ids=["all", "last-gru", "forest", "ensemble"],
 )
+@pytest.mark.slow
 def test_the_advanced_panel_drives_every_strategy(
     context: Any, app: App, menus: dict[str, str], head: str, estimate: str
 ) -> None:
@@ -270,6 +270,7 @@ def test_the_advanced_panel_drives_every_strategy(
     assert (record["plan"]["recipe"] is not None) == ("strategy" in menus)
 
 
+@pytest.mark.slow
 def test_effort_time_and_any_timm_name_are_planned_before_start(context: Any, app: App) -> None:
     page = opened(context, app)
     page.click("#example-shapes")
@@ -285,6 +286,15 @@ def test_effort_time_and_any_timm_name_are_planned_before_start(context: Any, ap
     page.fill("#backbone input", "resnet-18")
     page.keyboard.press("Enter")
     page.wait_for_selector("#estimate:has-text('Did you mean “resnet18”')")
+
+
+def test_case_117_more_rounds_than_there_is_time_for_are_said_before_start(context: Any, app: App) -> None:
+    page = opened(context, app)
+    page.click("#example-shapes")
+    page.click("#to-train")
+    page.wait_for_selector("#estimate:has-text('on this computer')")
+    advanced(page, epochs=1_000_000_000)
+    page.wait_for_selector("#estimate:has-text('No training may take longer than 6 h')")
 
 
 @pytest.mark.slow
@@ -310,11 +320,12 @@ def test_a_stopped_fine_tuning_can_go_on(context: Any, app: App) -> None:
         (b"hello", "“bad.zip” is not a zip file"),
         ({}, "has no files in it at all"),
         ({"cats": 4}, "Found one class only: “cats”"),
-        ({"cats": 4, "dogs": 1}, "Class “dogs” has 1 usable picture(s)"),
+        ({"cats": 4, "dogs": 1}, "Class “dogs” has 1 usable picture"),
         ({"a/1.jpg": b"\xff\xd8\xff\0", "b/1.jpg": b"\xff\xd8\xff\0"}, "None of the 2 pictures"),
         ({"a/1.jpg": b"", "b/1.jpg": b""}, "holds no pictures"),
     ],
 )
+@pytest.mark.few(2)
 def test_a_bad_upload_is_explained_and_the_page_goes_on(
     context: Any, app: App, make_zip: Zipper, tmp_path: Path, content: Any, sentence: str
 ) -> None:
@@ -338,10 +349,8 @@ def test_case_70_hostile_names_are_text_on_every_screen(context: Any, app: App, 
     for name, shape in zip(hostile, ("star", "circle"), strict=True):
         content |= {f"{name}/{i}<b>.jpg": picture(i, shape=shape) for i in range(12)}
     upload(page, make_zip(content))
-    page.click("#to-train")
-    page.wait_for_selector("#estimate:has-text('on this computer')")
-    page.click("#start")
-    page.click("#to-results", timeout=90_000)
+    train_on_page(page)
+    page.click("#to-results")
     page.wait_for_selector(".tl-headline")
     page.click("#to-use")
     page.wait_for_timeout(500)

@@ -5,6 +5,7 @@ import re
 import string
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from tl_ui import figures, judged_view, panel, share_step, understood, words
 from tl_ui.changes import State, View, asked
 from tl_ui.judged import State as JudgedState
 from tl_ui.judged import View as JudgedView
+from tl_ui.line import Place
+from tl_ui.parts import draw_digit
 from tl_ui.parts.forms import Act
-from tl_ui.workspace import Report
+from tl_ui.run_report import Report
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'{{7*7}}"
 STARTED = Started(100, 2, "embedded", "cpu", 12.0)
@@ -47,7 +50,7 @@ def test_a_refusal_is_a_sentence_and_no_markup() -> None:
 def test_training_tells_what_is_done_and_what_is_next() -> None:
     waiting = panel.training([], "en")
     assert waiting.running and "to get ready" in waiting.html
-    assert "2 training run(s) before yours" in panel.training([], "en", ahead=2).html
+    assert "2 training runs before yours" in panel.training([], "en", place=Place(2)).html
     assert "cannot start on this machine" in panel.training([], "en", trouble=True).html
     events = [STARTED, StageDone("backbone", 0.2), Progress("features", 40, 100, 6.0)]
     shown = panel.training(events, "en")
@@ -101,7 +104,7 @@ def test_hostile_scores_stay_text() -> None:
     chance = np.full((10, 2), 0.5, dtype=np.float32)
     scores = evaluate(chance, [0, 1] * 5, (HOSTILE, "b"), pictures=range(10), groups=range(10))
     report = Report(Path("nowhere"), scores, "embedded", crossed=scores, training={"rounds": HOSTILE})
-    judged = judged_view.html(JudgedState(report, None, None, (), 0, {}, False, "en"), JudgedView(), None, None)
+    judged = judged_view.html(JudgedState(report, None, None, (), 0, {}, False, "en"), JudgedView())
     for html in (panel.headline(scores, "en"), judged, figures.confusion(scores.class_names, scores.confusion, "en")):
         assert "<img" not in html and "&lt;img" in html
 
@@ -209,16 +212,19 @@ def test_every_code_of_the_core_has_words() -> None:
         ("en-US,en;q=0.9", "en"),
         ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
         ("zh-TW", "zh"),
-        ("fr,zh-CN", "en"),
-        ("zh-HK", "en"),
+        ("fr,zh-CN", "zh"),
+        ("zh-HK", "zh"),
+        ("zh", "zh"),
+        ("en-GB", "en"),
         ("", "en"),
     ],
 )
-def test_sentences_are_in_the_language_the_labels_are_in(header: str, language: str) -> None:
+@pytest.mark.parametrize("chosen", ["", "en", "zh"])
+def test_sentences_are_in_the_language_the_page_is_in(header: str, language: str, chosen: str) -> None:
     class Request:
-        headers = {"accept-language": header}
+        headers = {"accept-language": header, "cookie": f"a=b; tl_language={chosen}" if chosen else "a=b"}
 
-    assert words.language_of(Request()) == language  # type: ignore[arg-type]
+    assert words.language_of(Request()) == (chosen or language)  # type: ignore[arg-type]
     assert words.language_of(None) == "en"
 
 
@@ -235,6 +241,8 @@ def test_no_word_is_kept_that_nothing_says() -> None:
         "data.part.",
         "understood.part.",
         "data.example.",
+        "data.hub.",
+        "lessons.",
         "results.",
         "train.",
         "use.col_",
@@ -252,3 +260,23 @@ def test_no_word_is_kept_that_nothing_says() -> None:
 def test_times_are_said_as_people_say_them() -> None:
     assert [words.duration("en", s) for s in (0.2, 8, 240, 4200)] == ["1 s", "8 s", "4 min", "70 min"]
     assert words.duration("zh", 7800) == "2 小时 10 分钟"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        {"act": "draw"},
+        {"act": "other", "cells": [0] * 64},
+        {"act": "draw", "cells": [0] * 63},
+        {"act": "draw", "cells": [0] * 63 + [17]},
+        {"act": "draw", "cells": [0] * 63 + [-1]},
+        {"act": "draw", "cells": [0] * 63 + [True]},
+        {"act": "draw", "cells": [0] * 63 + [1.5]},
+        {"act": "draw", "cells": "0" * 64},
+    ],
+)
+def test_a_drawing_is_exactly_that(record: Any) -> None:
+    assert draw_digit.read(record) is None
+    pixels = draw_digit.read({"act": "draw", "cells": [0] * 32 + [16] * 32})
+    assert pixels is not None and pixels.shape == (64, 64, 3) and pixels[2].min() > 200 and pixels[-3].max() < 60

@@ -570,6 +570,7 @@ def test_the_camera_stops_when_the_step_is_left(context: Any, served: Stage) -> 
         ("NotReadableError", "in use"),
     ],
 )
+@pytest.mark.few(1)
 def test_why_there_is_no_camera_is_said(context: Any, served: Stage, error: str, sentence: str) -> None:
     page = built(context, served)
     broken = f"async () => {{ throw new DOMException('', '{error}'); }}"

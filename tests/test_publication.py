@@ -287,6 +287,7 @@ def answers_alike(hub: StandIn, rows: tuple[str, ...], tmp_path: Path) -> None:
             assert all(abs(told[label] - confidence) < 0.02 for label, confidence in mine.ranking)
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_logits_wherever_it_is_loaded(hub: StandIn, tmp_path: Path) -> None:
     answers_alike(hub, QUICK, tmp_path)
 
@@ -308,6 +309,7 @@ print(json.dumps(printed))
 """
 
 
+@pytest.mark.slow
 def test_after_a_real_push_the_programs_in_the_card_run_as_they_stand(hub: StandIn, tmp_path: Path) -> None:
     made(tmp_path / "b", ("ants", "bees"))
     model, info = bundle.load(tmp_path / "b")

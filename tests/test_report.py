@@ -21,7 +21,8 @@ from tl_core.jobs.worker import take
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 from tl_ui.report import html_report
-from tl_ui.workspace import Report, Workspace
+from tl_ui.run_report import Report
+from tl_ui.workspace import Workspace
 
 HOSTILE = ('<script>alert("1")', "a\"onerror='x' & <marquee>", "{braces}%s")
 
@@ -55,7 +56,7 @@ def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet], tmp_path: Pat
 def finished(settings: Settings, images: ImageSet) -> str:
     key = new_key()
     run = RunFolder.create(settings, key, Request(str(images.folder), Plan(Wishes(), "embedded", "auto", 1.0)))
-    assert take(run, settings)
+    assert take(run, settings) == "over"
     run.rename('<img src=x onerror="1">')
     return key
 
@@ -78,7 +79,7 @@ def test_the_report_stands_alone_and_is_true(images: ImageSet, settings: Setting
         assert {"table", "dl", "svg"} <= page.tags
         assert f"{round(100 * report.shown.accuracy)}" in text and "&lt;img src=x" in text
     file = work.report_file(key, "en")
-    assert file.is_relative_to(work.web_dir / "exports") and file.name == "report.html"
+    assert file.is_relative_to(settings.web_dir / "exports") and file.name == "report-en.html"
 
     shutil.rmtree(images.folder)
     gone = _Links(html_report(work, key, "en"))
@@ -112,6 +113,7 @@ def test_a_model_that_was_opened_has_a_report_with_what_is_known(settings: Setti
         },
     ],
 )
+@pytest.mark.few(2)
 def test_a_record_that_is_damaged_in_parts_never_raises(settings: Settings, tmp_path: Path, change: Any) -> None:
     made(tmp_path / "b", ("ants", "bees"))
     work = Workspace(settings)
@@ -136,6 +138,7 @@ def test_a_record_that_is_no_report_is_none(tmp_path: Path, text: str) -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.few(1)
 def test_the_report_fits_a_phone_and_prints(images: ImageSet, settings: Settings, tmp_path: Path, scheme: Any) -> None:
     playwright_api = pytest.importorskip("playwright.sync_api")
     work = Workspace(settings)

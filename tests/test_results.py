@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import NEEDS_BROWSER, App, opened, upload
+from tests.browser import NEEDS_BROWSER, App, opened, train_on_page, upload
 from tests.conftest import Trained, picture
 from tl_core.data.edits import Accept, Drop, Move
 from tl_core.evaluation.answers import Answers
@@ -17,7 +17,8 @@ from tl_ui import judged_view
 from tl_ui.judged import FINE, State, View, asked, shown_pictures
 from tl_ui.judged import opened as view_after
 from tl_ui.parts.forms import Act
-from tl_ui.workspace import Report, Workspace
+from tl_ui.run_report import Report
+from tl_ui.workspace import Workspace
 
 MIXED = ("star", "circle")
 
@@ -37,22 +38,20 @@ def muddled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained_on(page: Any, file: Path) -> None:
     upload(page, file)
-    page.click("#to-train")
-    page.wait_for_selector("#estimate:has-text('on this computer')")
-    page.click("#start")
-    page.wait_for_selector("#to-results:visible", timeout=90_000)
+    train_on_page(page)
     page.click("#to-results")
     page.wait_for_selector("#details .tl-confusion")
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(*NEEDS_BROWSER[1].args, reason=NEEDS_BROWSER[1].kwargs["reason"])
+@pytest.mark.slow
 def test_a_cell_is_opened_a_picture_put_right_and_the_next_training_compared(
     context: Any, app: App, muddled: Path
 ) -> None:
     page = opened(context, app)
     trained_on(page, muddled)
-    assert "in 3 round(s)" in page.inner_text("#headline") and "of your 50 pictures" in page.inner_text("#headline")
+    assert "in 3 rounds" in page.inner_text("#headline") and "of your 50 pictures" in page.inner_text("#headline")
     suspects = page.locator("#suspects .tl-judged > li")
     assert {"circle/wrong-90.jpg", "circle/wrong-91.jpg"} <= set(suspects.locator("small").all_inner_texts()[:4])
     page.click("#details .tl-cell[aria-label='circle called star: 2']")
@@ -69,7 +68,7 @@ def test_a_cell_is_opened_a_picture_put_right_and_the_next_training_compared(
     page.wait_for_selector("#details section[data-key=cell] li:has-text('Now in: star')")
     cell.nth(1).get_by_role("button", name="Leave it out").click()
     page.wait_for_selector("#details section[data-key=cell] li:has-text('Left out')")
-    assert "2 change(s) to your pictures" in page.inner_text("#details")
+    assert "2 changes to your pictures" in page.inner_text("#details")
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -79,7 +78,7 @@ def test_a_cell_is_opened_a_picture_put_right_and_the_next_training_compared(
     page.click("#to-results")
     page.wait_for_selector("#compared summary:has-text('training before')")
     assert "of your 49 pictures" in page.inner_text("#headline")
-    assert page.locator("#retrain").is_hidden() and "change(s) to your pictures" not in page.inner_text("#details")
+    assert page.locator("#retrain").is_hidden() and "changes to your pictures" not in page.inner_text("#details")
     assert "wrong" not in " ".join(page.locator("#suspects small").all_inner_texts())
     with page.expect_download() as waiting:
         page.click("#report")
@@ -109,7 +108,7 @@ def test_a_number_and_its_pictures_agree(state: State) -> None:
     assert [(one.number, one.called) for one in wrong[:3]] == [
         (one.picture, one.predicted) for one in state.report.shown.mistakes[:3]
     ]
-    html = judged_view.html(state, View(cell=(0, 1)), None, None)
+    html = judged_view.html(state, View(cell=(0, 1)))
     assert html.count('data-act="cell"') == 4 and 'aria-pressed="true"' in html
 
 
@@ -137,20 +136,21 @@ def test_acts_become_edits_and_nothing_else_does(state: State) -> None:
     assert len(left) == len(suspected) - 1
     assert view_after(act("cell", truth="0", called="x"), View()) == View()
     far = view_after(act("cell", truth="99", called="0"), View())
-    assert judged_view.html(state, far, None, None) and len(shown_pictures(state, far)) <= 16
+    assert judged_view.html(state, far) and len(shown_pictures(state, far)) <= 16
 
 
+@pytest.mark.slow
 def test_where_it_looked_is_shown_for_every_picture_on_the_page(state: State, settings: Settings) -> None:
     from tl_ui.results_step import heat
 
     found = heat(Workspace(settings), state, View(cell=(0, 1)))
     assert set(found) == {state.picture(one).row for one in shown_pictures(state, View(cell=(0, 1)))}
-    html = judged_view.html(dataclasses.replace(state, heat=found), View(cell=(0, 1), why=True), None, None)
+    html = judged_view.html(dataclasses.replace(state, heat=found), View(cell=(0, 1), why=True))
     assert all(url in html for url in found.values())
 
 
 def test_figures_have_their_numbers_as_text(state: State) -> None:
-    html = judged_view.html(state, View(), None, None)
+    html = judged_view.html(state, View())
     bins = state.report.evaluation.reliability
     assert f"{round(100 * bins[-1].confidence)} % sure: right {round(100 * bins[-1].right)} %" in html
     assert state.report.curve is not None and f"{state.report.curve.sizes[-1]} pictures: right" in html

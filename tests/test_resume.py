@@ -3,6 +3,7 @@ processes throughout. The task is one that fine-tuning wins (what moved between 
 
 import io
 import json
+import math
 import os
 import random
 import signal
@@ -22,12 +23,12 @@ from safetensors.torch import load_file
 
 from tl_core.data.imageset import ImageSet
 from tl_core.events import EpochEnd, Event, Finished, Notice, Paused, Planned, Progress, Ready, from_line
-from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key, queued
+from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
 from tl_core.jobs.worker import take
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
-from tl_core.training.run import train
+from tl_core.training.run import after, train
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ["--strategy", "all", "--epochs", "12", "--image-size", "64", "--flips", "off"]
@@ -113,7 +114,7 @@ def plan_of(images: ImageSet, settings: Settings) -> Plan:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_and_resumed_it_ends_with_the_same_weights(
+def test_case_119_killed_again_and_again_and_resumed_it_ends_with_the_same_weights(
     upload: Path, straight: Path, tmp_path: Path
 ) -> None:
     """SECURITY 4.5: killed -9 at whatever it is doing, from the first second to the last."""
@@ -139,14 +140,14 @@ def test_killed_again_and_again_and_resumed_it_ends_with_the_same_weights(
 
 
 @pytest.mark.slow
-def test_slices_give_the_same_weights_as_one_go(
+def test_case_121_slices_give_the_same_weights_as_one_go(
     upload: Path, straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:
     images, out = read_set(upload), tmp_path / "run"
     settled_like(straight, out)
     plan, slices, notices = plan_of(images, settings), 0, []
     while True:
-        events = list(train(images, out, plan=plan, settings=settings, seconds=2.0))
+        events = list(train(images, out, plan=plan, settings=settings, should_pause=after(2.0)))
         slices += 1
         notices += [e.code for e in events if isinstance(e, Notice)]
         if not isinstance(events[-1], Paused):
@@ -156,6 +157,7 @@ def test_slices_give_the_same_weights_as_one_go(
     assert same(out, straight)
 
 
+@pytest.mark.slow
 def test_stopped_on_the_page_it_keeps_the_best_and_goes_on_to_the_same_end(
     upload: Path, straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings
 ) -> None:
@@ -173,14 +175,13 @@ def test_stopped_on_the_page_it_keeps_the_best_and_goes_on_to_the_same_end(
 
     patch = pytest.MonkeyPatch()
     patch.setattr(EventLog, "append", watch)
-    assert take(run, settings)
+    assert take(run, settings) == "over"
     patch.undo()
     last = EventLog(run.path).new()[-1]
     assert isinstance(last, Finished) and last.reason == "stopped" and run.over()
     assert json.loads((run.path / "report.json").read_text())["training"]["stopped"]
-    run.queue_again()
-    assert [r.path for r in queued(settings)] == [run.path]
-    assert take(run, settings)
+    assert run.open_again()
+    assert take(run, settings) == "over"
     last = EventLog(run.path).new()[-1]
     assert isinstance(last, Finished) and last.reason == "completed"
     assert same(run.path, straight)
@@ -194,13 +195,13 @@ def test_going_on_from_a_tuned_model_is_better_than_starting_afresh_and_can_be_l
     images = read_set(drawn(tmp_path / "more.zip", range(100, 130)))
     start = str(straight / "bundle")
 
-    def scored(out: str, *, seconds: float | None = None, **wishes: Any) -> float:
+    def scored(out: str, *, seconds: float = math.inf, **wishes: Any) -> float:
         wished = Wishes(backbone="embedded", flips="off", **wishes)
         plan = make_plan(wished, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
         for slices in range(60):
-            *_, last = train(images, tmp_path / out, plan=plan, settings=settings, seconds=seconds)
+            *_, last = train(images, tmp_path / out, plan=plan, settings=settings, should_pause=after(seconds))
             if isinstance(last, Finished):
-                assert seconds is None or slices >= 1
+                assert seconds == math.inf or slices >= 1
                 return last.accuracy
         raise AssertionError("every slice must get on")
 
@@ -241,6 +242,7 @@ def test_two_processes_give_the_result_of_one_to_rounding(upload: Path, straight
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_by_resume(straight: Path) -> None:
     before, started = weights(straight), time.monotonic()
     done = subprocess.run(command(straight, "--resume", str(straight)), cwd=ROOT, capture_output=True, text=True)
@@ -249,6 +251,7 @@ def test_a_finished_run_is_not_trained_again_by_resume(straight: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_resume_of_something_else_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tl_core", "train", "--resume", str(tmp_path)], cwd=ROOT, capture_output=True, text=True

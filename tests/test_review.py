@@ -144,6 +144,7 @@ def test_copies_of_every_kind_are_told_apart(make_zip: Zipper, read_set: Reader,
     assert {p.name for p in after.pictures if "both" in p.name} == {"train/a/both.jpg"}
 
 
+@pytest.mark.slow
 def test_pictures_in_the_wrong_folder_look_like_outliers(tmp_path: Path, read_set: Reader, settings: Settings) -> None:
     upload = tmp_path / "wrong.zip"
     wrong = set()
@@ -232,6 +233,7 @@ def test_stopping_a_look_leaves_none(make_zip: Zipper, read_set: Reader, setting
     assert CloserLook.load(images.folder) is not None
 
 
+@pytest.mark.slow
 def test_a_killed_look_is_taken_again_and_finds_the_same(make_zip: Zipper, read_set: Any, settings: Settings) -> None:
     upload = make_zip({"a": 60, "b": 60})
     one, two = read_set(upload, "one"), read_set(upload, "two")

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.browser import CHROMIUM, App, opened
+from tests.browser import CHROMIUM, App, opened, train_on_page
 from tests.conftest import Zipper
 from tl_core.data.imageset import ImageSet
-from tl_core.jobs.runs import Request, RunFolder, abandoned, new_key, queued, sweep
+from tl_core.jobs.janitor import sweep
+from tl_core.jobs.recovery import job_of
+from tl_core.jobs.runs import Request, RunFolder, new_key
+from tl_core.jobs.store import Store
 from tl_core.jobs.worker import take, work
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
@@ -31,12 +34,16 @@ def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
 
 def begun(settings: Settings, images: ImageSet) -> tuple[str, RunFolder]:
     key = new_key()
-    return key, RunFolder.create(settings, key, Request(str(images.folder), PLAN))
+    run = RunFolder.create(settings, key, Request(str(images.folder), PLAN))
+    job = job_of(run)
+    assert job is not None
+    Store(settings).restore(job)
+    return key, run
 
 
 def test_a_run_that_is_removed_is_gone_with_everything(images: ImageSet, settings: Settings) -> None:
     key, run = begun(settings, images)
-    assert take(run, settings)
+    assert take(run, settings) == "over"
     workspace = Workspace(settings)
     assert workspace.report(key) is not None
     workspace.remove_run(key)
@@ -45,11 +52,11 @@ def test_a_run_that_is_removed_is_gone_with_everything(images: ImageSet, setting
 
 
 def test_a_queued_run_that_is_removed_is_never_begun(images: ImageSet, settings: Settings) -> None:
-    _, run = begun(settings, images)
-    waiting = queued(settings)
-    assert run.remove()
-    assert not any(take(one, settings) for one in waiting)
-    assert not run.path.exists() and queued(settings) == []
+    key, run = begun(settings, images)
+    workspace = Workspace(settings)
+    workspace.remove_run(key)
+    assert not run.path.exists() and workspace.store.waiting() == [] and workspace.store.all() == []
+    assert take(run, settings) == "over" and not run.path.exists()
 
 
 def test_a_run_under_way_is_stopped_before_it_is_removed(images: ImageSet, settings: Settings) -> None:
@@ -58,7 +65,7 @@ def test_a_run_under_way_is_stopped_before_it_is_removed(images: ImageSet, setti
     assert run.claim()
     workspace.remove_run(key)
     assert workspace.run(key) is None, "gone for the page at once"
-    assert run.stop_asked() and run.path.exists() and queued(settings) == abandoned(settings) == []
+    assert run.stop_asked() and run.path.exists() and workspace.store.waiting() == []
     work(run, settings)  # the worker's steps from here on, until it lets go
     run.release()
     end = time.monotonic() + 10
@@ -70,9 +77,9 @@ def test_a_run_under_way_is_stopped_before_it_is_removed(images: ImageSet, setti
 def test_what_a_crash_left_of_a_removed_run_goes_with_the_sweep(images: ImageSet, settings: Settings) -> None:
     _, run = begun(settings, images)
     assert run.claim() and not RunFolder(run.path).remove()
-    assert sweep(settings) == 0 and run.path.exists()  # somebody still works on it
+    assert sweep(settings, Store(settings)) == 0 and run.path.exists()  # somebody still works on it
     run.release()
-    assert sweep(settings) == 1 and not run.path.exists()
+    assert sweep(settings, Store(settings)) == 1 and not run.path.exists()
 
 
 def test_names_are_plain_and_short(images: ImageSet, settings: Settings) -> None:
@@ -130,7 +137,7 @@ def test_hostile_names_are_text_in_the_list(images: ImageSet) -> None:
 
 def test_a_comparison_of_what_is_gone_says_so(images: ImageSet, settings: Settings) -> None:
     key, run = begun(settings, images)
-    assert take(run, settings)
+    assert take(run, settings) == "over"
     assert "no two results" in comparison_html(Workspace(settings), [key, new_key(), "", "../x"], "en")
 
 
@@ -141,10 +148,7 @@ def folders(app: App) -> list[Path]:
 def train_twice(page: Any) -> None:
     """Two runs on the example, with the results of the later one shown; one alone is no list."""
     page.click("#example-shapes")
-    page.click("#to-train")
-    page.wait_for_selector("#estimate:has-text('on this computer')")
-    page.click("#start")
-    page.wait_for_selector("#to-results:visible", timeout=90_000)
+    train_on_page(page)
     page.click("#to-results")
     page.wait_for_selector(".tl-headline")
     assert not page.locator("#runs").is_visible()
@@ -158,6 +162,7 @@ def train_twice(page: Any) -> None:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+@pytest.mark.slow
 def test_two_runs_are_compared_renamed_deleted_and_still_there_after_a_reload(context: Any, app: App) -> None:
     page = opened(context, app)
     before = set(folders(app))

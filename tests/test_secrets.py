@@ -6,6 +6,7 @@ Cases 77 and 79 are the browser's: see test_page. 85 is in test_guard, 75, 83, 8
 import base64
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -79,6 +80,16 @@ def asked(app: App, button: str, data: list[Any]) -> str:
     return told
 
 
+def handed_out(app: App, key: str) -> str:
+    """The name of the zip that a program gets of the run behind `key`."""
+    call = f"{app.url}gradio_api/call/bundle"
+    body = json.dumps({"data": [key, "bundle"]}).encode()
+    with urllib.request.urlopen(urllib.request.Request(call, body, {"content-type": "application/json"})) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{call}/{event}", timeout=60) as answer:
+        return str(json.loads(answer.read().decode().rpartition("data: ")[2])[0]["orig_name"])
+
+
 def pushing(key: str, token: Any, name: Any = "ants") -> list[Any]:
     """The inputs of the button Push: name, token, private, replace, licence, note, pictures, memory."""
     return [name, token, True, False, "apache-2.0", "", False, {"run": key}]
@@ -130,8 +141,10 @@ def test_case_78_83_and_89_after_a_push_the_token_is_nowhere_and_no_child_ever_s
     assert len(seen) >= 2 and all(b"tl_core" in said for said in seen.values())
     secrets = (GOOD, HOST, "oauthsecretoauth", "cookiecookie")
     assert not [secret for secret in secrets for said in seen.values() if secret.encode() in said]
+    zipped = handed_out(app, key)
     files = {file: file.read_bytes() for file in app.log.parent.rglob("*") if file.is_file()}
-    assert len(files) > 10
+    # the queue and its journal, the log, the run, and what the page hands out are among them
+    assert {"jobs.sqlite", "jobs.sqlite-wal", "log.txt", "report.json", zipped} <= {file.name for file in files}
     assert not [file for file, data in files.items() if any(form in data for form in forms(GOOD))]
     published = b"".join(app.hub.repos["alice/ants"].files.values())
     assert not any(form in published for form in forms(GOOD))
@@ -236,6 +249,45 @@ def test_no_logger_no_traceback_and_no_thread_tells_a_token(tmp_path: Path) -> N
     for told in (done.stderr, (tmp_path / "log").read_text()):
         assert GOOD not in told and told.count("hf_\u2026") >= 2
     assert done.returncode == 1 and done.stderr.count("Traceback") >= 3
+
+
+FORGED = "a.jpg\n2026-01-01 transfer_lab.page all is well\r\x1b[2K\x1b]0;x\x07\u202egnp\u2028next \x9b31m"
+
+
+def told_by_a_logger(tmp_path: Path, *, failing: bool) -> str:
+    """What a file of records holds after one about a hostile name, in the form that our processes use."""
+    file = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    logger, before = logging.getLogger("forging"), logging.getLogRecordFactory()
+    logger.addHandler(file)
+    redaction.install()
+    try:
+        if not failing:
+            logger.warning("could not read %s of 100%% (%s)", FORGED, "plain")
+            logger.warning(FORGED)
+        else:
+            try:
+                raise ValueError(FORGED)
+            except ValueError:
+                logger.exception("bug 12ab in %s", "take")
+    finally:
+        logging.setLogRecordFactory(before)
+        logger.removeHandler(file)
+        file.close()
+    return (tmp_path / "log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_case_134_a_name_cannot_forge_a_line_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # `install` wraps it for good
+    told = told_by_a_logger(tmp_path, failing=failing)
+    begun = [line for line in told.split("\n") if line and not line.startswith("  ")]
+    assert len(begun) == (1 if failing else 2) and all(" forging " in line for line in begun)
+    assert not [c for c in told if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2028")]
+    assert "\\x1b[2K" in told and "\\u202egnp" in told and "all is well" in told
+    assert ("Traceback" in told) == failing and ("of 100% (plain)" in told) != failing
 
 
 def test_a_stream_stays_what_it_was() -> None:

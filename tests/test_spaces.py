@@ -60,8 +60,10 @@ def test_untracked_files_and_secrets_stay_here(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     subprocess.run(["git", "-C", str(tmp_path), "add", "app.py", "link"], check=True)
     assert tracked(tmp_path) == ["app.py"]
-    with pytest.raises(hub_errors.NotACheckoutError):
-        tracked(Path("/proc"))
+    for installed in (Path("/proc"), tmp_path / ".venv"):
+        installed.mkdir(exist_ok=True)
+        with pytest.raises(hub_errors.NotACheckoutError):
+            tracked(installed)
 
 
 @pytest.mark.parametrize(

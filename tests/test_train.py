@@ -14,7 +14,7 @@ from tl_core.bundle.predictor import Predictor
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
-from tl_core.errors import NothingTrainedError, OptionError, TooAlikeError
+from tl_core.errors import NoMemoryError, NothingTrainedError, OptionError, TooAlikeError
 from tl_core.events import Event, Finished, Notice, Progress, StageDone, Started, from_line, to_line
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import EMBEDDED
@@ -82,6 +82,38 @@ def test_a_second_run_reads_the_features_instead_of_making_them(
     assert second.seconds["features"] < first.seconds["features"] / 3
     one, two = (load_file(tmp_path / name / "bundle" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+
+
+def test_case_115_memory_that_runs_out_while_looking_makes_batches_smaller_and_no_other_model(
+    images: ImageSet, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, honest, tried = plan_for(images, settings), PixelStore.framed, []
+    monkeypatch.setattr("tl_core.training.run.engine_of", lambda *_: "torch-fp32")
+    list(train(images, tmp_path / "one", plan=plan, settings=settings))
+    for file in images.folder.glob("features-*"):
+        file.unlink()
+
+    def greedy(store: PixelStore, indices: Any, *rest: Any) -> Any:
+        tried.append(len(indices))
+        if len(indices) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return honest(store, indices, *rest)
+
+    monkeypatch.setattr(PixelStore, "framed", greedy)
+    list(train(images, tmp_path / "two", plan=plan, settings=settings))
+    one, two = (load_file(tmp_path / run / "bundle" / "model.safetensors") for run in ("one", "two"))
+    assert {16, 8, 4} <= set(tried) and all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+
+
+def test_case_115_memory_that_does_not_suffice_for_one_picture_is_a_sentence(
+    images: ImageSet, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(PixelStore, "framed", never)
+    with pytest.raises(NoMemoryError):
+        list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
 
 
 def test_stop_keeps_what_was_learned(images: ImageSet, settings: Settings, tmp_path: Path) -> None:
@@ -159,6 +191,7 @@ def test_the_plan_learns_this_machines_speed(images: ImageSet, settings: Setting
     assert after.seconds > 90 > before.seconds
 
 
+@pytest.mark.slow
 def test_real_ants_and_bees_beat_guessing(read_set: Any, settings: Settings, tmp_path: Path) -> None:
     images = read_set(shared("hymenoptera.zip"))
     last = list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))[-1]
@@ -214,4 +247,4 @@ def test_classes_without_a_test_picture_are_named(
     images = read_set(make_zip({"train/a": 8, "train/b": 8, "train/c": 8, "test/a": 4, "test/b": 4}))
     events = list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
     said = [e for e in events if isinstance(e, Notice) and e.code == "untested_classes"]
-    assert [n.text for n in said] == ["1 class(es) have no test picture (c), so the score says nothing about them."]
+    assert [n.text for n in said] == ["1 class has no test picture (c), so the score says nothing about them."]

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from tests.conftest import Trained, Zipper, picture
 from tl_core.bundle.bundle import load
+from tl_core.bundle.files import to_zip
+from tl_core.bundle.opening import open_bundle
 from tl_core.bundle.predictor import Predictor
 from tl_core.data.imageset import PIXELS, ImageSet
 from tl_core.data.pixels import PixelStore
@@ -29,6 +31,7 @@ from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Wishes, make_plan
 from tl_core.training.run import train
 from tl_core.training.second_look import Pictures, SecondLook, look_again
+from tl_ui.run_report import Report
 
 
 def clouds(count: int, classes: int = 4, apart: float = 1.0, seed: int = 0) -> Pictures:
@@ -181,6 +184,11 @@ def test_a_small_set_is_judged_by_all_its_pictures(two_kinds: ImageSet, settings
     width, plain = (high - low for low, high in (crossed.interval, report["evaluation"]["interval"]))
     assert width < plain
     assert load(folder / "bundle")[1].crossed == crossed
+    open_bundle(to_zip(folder / "bundle", tmp_path / "m.zip"), tmp_path / "opened")
+    before, after = Report.load(folder), Report.load(tmp_path / "opened")
+    assert before is not None and after is not None and after.shown == before.shown == crossed
+    assert (after.likely, after.false_alarm, after.rounds) == (before.likely, before.false_alarm, 3)
+    assert after.likely is not None and after.false_alarm is not None
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def answers_as_scored(images: ImageSet, bundle: Path) -> Predictor:
 
 
 @pytest.mark.parametrize("kind", heads.KINDS)
+@pytest.mark.few(3)
 def test_every_head_is_trained_saved_loaded_and_predicts(
     kind: str, images: ImageSet, settings: Settings, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_head_that_was_tampered_with_is_refused(images: ImageSet, settings: Se
     ],
     ids=lambda wishes: "-".join(map(str, wishes.values())),
 )
+@pytest.mark.few(2)
 def test_every_strategy_is_never_worse_than_the_solved_head_where_it_is_judged(
     wishes: dict[str, Any], images: ImageSet, settings: Settings, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_best_compares_the_backbones_that_are_here(images: ImageSet, settings: S
     assert Predictor(tmp_path / "run" / "bundle").info.backbone == EMBEDDED
 
 
+@pytest.mark.slow
 def test_unequal_classes_are_balanced_and_it_is_in_the_record(
     make_zip: Zipper, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:
@@ -162,6 +165,7 @@ def test_unequal_classes_are_balanced_and_it_is_in_the_record(
     assert not torch.allclose(auto.logits(one), off.logits(one))
 
 
+@pytest.mark.slow
 def test_a_stopped_fine_tuning_keeps_a_usable_model(images: ImageSet, settings: Settings, tmp_path: Path) -> None:
     seen: list[Event] = []
     wishes = Wishes(strategy="all", epochs=4, image_size=64)
@@ -193,6 +197,7 @@ def test_features_of_a_converted_network_answer_like_the_shipped_one(
     answers_as_scored(images, tmp_path / "run" / "bundle")
 
 
+@pytest.mark.slow
 def test_gru_reads_maps_from_the_cache_the_second_time(images: ImageSet, settings: Settings, tmp_path: Path) -> None:
     first, second = (run(images, settings, tmp_path / name, head="gru")[-1] for name in ("one", "two"))
     assert isinstance(first, Finished) and isinstance(second, Finished)

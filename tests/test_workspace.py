@@ -19,7 +19,8 @@ from tl_core.data.closer_look import CloserLook
 from tl_core.data.edits import Drop, LeaveOut, Rename
 from tl_core.errors import OneClassError
 from tl_core.events import Event, Failed, PicturesReady, Progress
-from tl_core.jobs.runs import EventLog, folder_of, new_key
+from tl_core.jobs.belongings import OWNER
+from tl_core.jobs.runs import CLAIMED, EventLog, folder_of, new_key
 from tl_core.settings import Settings
 from tl_core.training.plan import Wishes
 from tl_ui.sets import NAME
@@ -77,7 +78,7 @@ def test_a_refused_upload_leaves_its_sentence_only(work: Workspace, tmp_path: Pa
     wait(lambda: EventLog(folder(work, key)).new())
     last = EventLog(folder(work, key)).new()[-1]
     assert isinstance(last, Failed) and "“holiday.zip” is not a zip file" in last.text
-    wait(lambda: {file.name for file in folder(work, key).iterdir()} == {NAME, "events.jsonl"})
+    wait(lambda: {file.name for file in folder(work, key).iterdir()} == {NAME, OWNER, CLAIMED, "events.jsonl"})
 
 
 def test_cancelling_removes_everything(work: Workspace, make_zip: Zipper) -> None:
@@ -100,8 +101,8 @@ def test_a_reading_cut_off_by_a_restart_is_noticed(settings: Settings) -> None:
 def test_case_37_what_a_killed_program_has_half_read_is_never_a_set_and_goes(settings: Settings) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tl_core.settings import Settings;"
-        "from tl_ui.sets import Sets;"
-        "sets = Sets(Settings(data_dir=Path(sys.argv[1]), free_disk_reserve=0));"
+        "from tl_ui.workspace import Workspace;"
+        "sets = Workspace(Settings(data_dir=Path(sys.argv[1]), free_disk_reserve=0)).sets;"
         "print(sets.take([('x.zip', Path(sys.argv[2]))], 'x.zip'), flush=True); time.sleep(60)"
     )
     upload = settings.data_dir.parent / "x.zip"
@@ -196,6 +197,7 @@ def test_many_archives_and_loose_files_are_one_set(work: Workspace, make_zip: Zi
     assert images is not None and images.class_names == ("even", "odd")
 
 
+@pytest.mark.slow
 def test_the_closer_look_comes_by_itself(work: Workspace, make_zip: Zipper) -> None:
     same = picture(99)
     key = take(work, make_zip({"a": 6, "b": 6, "a/s.jpg": same, "b/s.jpg": same}), "x.zip")

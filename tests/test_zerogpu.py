@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,8 +22,10 @@ from tests.conftest import picture
 from tl_core.data.imageset import ImageSet
 from tl_core.errors import GpuInterruptedError, GpuQuotaError
 from tl_core.events import Failed, Finished, Progress
+from tl_core.jobs.recovery import job_of
 from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
-from tl_core.jobs.slices import SLICED, asked_seconds, drive, release_orphans, train_slice
+from tl_core.jobs.slices import SLICED, asked_seconds, drive, drive_in_turn, release_orphans, train_slice
+from tl_core.jobs.store import Store
 from tl_core.jobs.worker import trained
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.review import review
@@ -197,6 +200,13 @@ def run(settings: Settings, make_zip: Any, read_set: Any) -> RunFolder:
     return RunFolder.create(settings, new_key(), Request(str(images.folder), plan, SLICED))
 
 
+def enter(store: Store, run: RunFolder) -> None:
+    """Put the run in the queue."""
+    job = job_of(run)
+    assert job is not None
+    store.submit(job)
+
+
 def again(run: RunFolder, settings: Settings) -> RunFolder:
     return RunFolder.create(settings, new_key(), run.request())
 
@@ -214,6 +224,7 @@ def test_many_slices_make_the_model_that_one_makes(run: RunFolder, settings: Set
     assert all(bool((one[name] == many[name]).all()) for name in one)
 
 
+@pytest.mark.slow
 def test_going_on_on_another_device_keeps_what_was_learned(
     run: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,16 +285,37 @@ def test_a_slice_that_dies_is_tried_again_and_a_refusal_is_the_last_word(run: Ru
     drive(other, refused, settings)
     last = EventLog(other.path).new()[-1]
     assert isinstance(last, Failed) and last.code == "gpu_quota"
-    other.queue_again("cpu")
-    assert other.request().device == "cpu" and not other.claimed() and not other.over()
+    assert other.open_again("cpu")
+    assert other.request().device == "cpu" and not other.over()
 
 
 def test_a_run_whose_driver_died_can_be_gone_on_with(run: RunFolder, settings: Settings) -> None:
-    assert run.claim()
-    run.release()  # as the kernel does for a process that is gone
-    release_orphans(settings)
+    store = Store(settings)
+    enter(store, run)
+    assert store.take("gone", only=run.path.name) is not None
+    release_orphans(settings, store)
     last = EventLog(run.path).new()[-1]
     assert isinstance(last, Failed) and last.code == "gpu_interrupted"
     waiting = again(run, settings)  # for a driver that never came to it
-    release_orphans(settings)
-    assert waiting.over()
+    enter(store, waiting)
+    release_orphans(settings, store)
+    assert waiting.over() and store.waiting() == store.running() == []
+
+
+def test_a_borrowed_gpu_is_asked_for_when_the_owners_turn_has_come(run: RunFolder, settings: Settings) -> None:
+    store, other, asked = Store(settings), again(run, settings), list[str]()
+    enter(store, run)
+    enter(store, other)
+
+    def borrowed(path: str, seconds: int) -> Any:
+        asked.append(Path(path).name)
+        assert [job.id for job in store.running()] == asked[-1:], "one at a time, as they have one owner"
+        return "over"
+
+    work = [(one, borrowed, settings, store, f"b{one.path.name}") for one in (other, run)]
+    threads = [threading.Thread(target=drive_in_turn, args=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(asked) == sorted([run.path.name, other.path.name]) and store.running() == []

@@ -9,7 +9,8 @@
     │                    CollectionFullError
     ├─ PictureError      one picture that cannot be predicted
     ├─ BackboneError     UnknownBackboneError, WeightsUnavailableError
-    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, RemoteTrainingError,
+    ├─ TrainingError     NothingTrainedError, TooAlikeError, TrainingCrashedError, NoMemoryError,
+    │                    RemoteTrainingError,
     │                    BorrowedTimeError: GpuQuotaError, GpuUnavailableError, GpuInterruptedError
     ├─ BundleError       NotABundleError, DamagedBundleError, NewerFormatError, ExportFailedError
     ├─ OptionError       a value on the command line that cannot be used
@@ -23,7 +24,9 @@
                          and in dataset_errors.py:
                          DatasetNameError, DatasetNotFoundError, DatasetGatedError, DatasetConfigError,
                          NoPictureColumnError, DatasetReaderError, DatasetDamagedError, DatasetUnreachableError,
-                         DatasetRefusedError, DatasetInterruptedError
+                         DatasetRefusedError, DatasetInterruptedError, and in queue_errors.py:
+                         TooManyRunsError, QueueFullError, QueueUnreachableError, QueueDiskError, OwnerFullError,
+                         DataFolderError, NewerDataError, DiskFailedError, ClusterMissingError
 
 A message says what was found, what is needed and what to do next. It is a template filled with `values`, so that the
 page can say the same in another language; values from outside are shortened and stripped of control characters here.
@@ -33,6 +36,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
+
+from tl_core.filling import fill
 
 
 def plain(value: object, limit: int = 80) -> str:
@@ -52,7 +57,7 @@ class TLError(Exception):
 
     def __init__(self, **values: object) -> None:
         self.values = {name: plain(value) for name, value in values.items()}
-        super().__init__(self.sentence.format(**self.values))
+        super().__init__(fill(self.sentence, **self.values))
 
 
 class IntakeError(TLError):
@@ -150,8 +155,8 @@ class NothingLeftError(IntakeError):
 class TooFewPicturesError(IntakeError):
     code = "too_few_pictures"
     sentence = (
-        "Class “{label}” has {found} usable picture(s). At least {needed} different ones are needed in every class. "
-        "Add pictures to that folder or leave it out."
+        "Class “{label}” has {found:usable picture|usable pictures}. "
+        "At least {needed} different ones are needed in every class. Add pictures to that folder or leave it out."
     )
 
 
@@ -176,7 +181,7 @@ class TooSlowError(IntakeError):
 class NoClassFoldersError(IntakeError):
     code = "no_class_folders"
     sentence = (
-        "Found {found} picture(s) in “{name}”, but none in the folder of a class. "
+        "Found {found:picture|pictures} in “{name}”, but none in the folder of a class. "
         "Make one folder for each class, put its pictures in it, and zip those folders; or add a table (CSV) with the "
         "columns file and label."
     )
@@ -250,6 +255,11 @@ class TrainingCrashedError(TrainingError):
     )
 
 
+class NoMemoryError(TrainingError):
+    code = "no_memory"
+    sentence = "Memory does not suffice for a single picture of this network. Choose a smaller one, then try again."
+
+
 class BorrowedTimeError(TrainingError):
     """The GPU that a run is lent cannot be had."""
 
@@ -293,7 +303,7 @@ class RemoteTrainingError(TrainingError):
 def fill_at_length(error: TLError, values: Mapping[str, object]) -> None:
     """Fill a sentence that quotes whole sentences or an address, which must not be cut at the usual length."""
     error.values = {name: plain(value, 400) for name, value in values.items()}
-    error.args = (error.sentence.format(**error.values),)
+    error.args = (fill(error.sentence, **error.values),)
 
 
 class BundleError(TLError):

@@ -120,8 +120,10 @@ class Failed:
     values: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, error: TLError) -> "Failed":
-        return cls(error.code, str(error), error.values)
+    def of(cls, error: Exception) -> "Failed":
+        if isinstance(error, TLError):
+            return cls(error.code, str(error), error.values)
+        return cls("bug", "Something went wrong on our side. Your pictures were not the cause.")
 
 
 Event = (

@@ -40,7 +40,19 @@ class Settings:
     max_batch: int = 500
     # Of a borrowed GPU at a time: Hugging Face counts up to one and a half times as many.
     gpu_slice_seconds: int = 40
+    # Runs of one person (one browser, one address for programs) and of all together.
+    max_running_per_owner: int = 1
+    max_waiting_per_owner: int = 2
+    max_waiting: int = 50
+    max_run_seconds: int = 21_600  # then a run ends with the best it has
+    max_owner_bytes: int = 40_000_000_000  # on disk, sets and runs of one person together
+    upload_minutes: int = 120  # that the page keeps a file it was sent, beside the set made of it
     speeds: Path = Path("machine.json")  # in the data folder: what was measured on the machine that trains
+    database_url: str = ""  # of the queue; "" is SQLite in the data folder
+    ray_address: str = ""  # of a Ray cluster that trains in place of this machine
+    ray_cpus: int = 2  # of the cluster, for one run
+    ray_gpus: int = 0
+    ray_processes: int = 1  # that train one model together, each with those processors and GPUs
 
     @property
     def sets_dir(self) -> Path:
@@ -50,25 +62,38 @@ class Settings:
     def runs_dir(self) -> Path:
         return self.data_dir / "runs"
 
+    @property
+    def forgetful(self) -> bool:
+        """Whether a restart of this machine loses what is kept: a Space whose data does not lie on a disk it bought
+        (huggingface.co/docs/hub/spaces-storage)."""
+        return os.environ.get("SYSTEM") == "spaces" and not self.data_dir.is_relative_to("/data")
+
+    @property
+    def web_dir(self) -> Path:
+        """Where Gradio keeps uploads, and downloads lie."""
+        return self.data_dir / "web"
+
     def to_json(self) -> dict[str, str | int]:
-        """For a child process; `from_json` is the inverse."""
-        return {item.name: str(v) if isinstance(v := getattr(self, item.name), Path) else v for item in fields(self)}
+        """For a child process, which need not know the queue; `from_json` is the inverse."""
+        kept = [item.name for item in fields(self) if item.name not in _NOT_FOR_CHILDREN]
+        return {name: str(v) if isinstance(v := getattr(self, name), Path) else v for name in kept}
 
     @classmethod
     def from_json(cls, record: dict[str, str | int]) -> "Settings":
-        chosen = {k: Path(v) if isinstance(v, str) else v for k, v in record.items()}
+        paths = {item.name for item in fields(cls) if item.type is Path}
+        chosen = {k: Path(v) if k in paths and isinstance(v, str) else v for k, v in record.items()}
         return cls(**chosen)  # type: ignore[arg-type]
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """The settings of this process. Raises OptionError naming the variable when one is not a number."""
-        chosen: dict[str, Path | int] = {}
+        chosen: dict[str, Path | int | str] = {}
         for item in fields(cls):
             variable = f"TL_{item.name.upper()}"
             if (text := os.environ.get(variable)) is None:
                 continue
-            if item.type is Path:
-                chosen[item.name] = Path(text).expanduser().resolve()
+            if item.type is not int:
+                chosen[item.name] = text if item.type is str else Path(text).expanduser().resolve()
                 continue
             if not text.isdecimal():
                 raise OptionError(option=variable, found=f"“{text}”", needed="a whole number is needed")
@@ -76,8 +101,10 @@ class Settings:
         return cls(**chosen)  # type: ignore[arg-type]
 
 
+# Its address has a password in it.
+_NOT_FOR_CHILDREN = ("database_url",)
 # Names of variables that hold secrets; no child process of ours inherits one.
-SECRET_VARIABLES = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL", "COOKIE")
+SECRET_VARIABLES = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL", "COOKIE", "DATABASE_URL")
 
 
 def scrubbed_environment(**extra: str) -> dict[str, str]:

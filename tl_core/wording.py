@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from tl_core.data.findings import Finding
 from tl_core.data.imageset import Classes, ImageSet
 from tl_core.events import Notice
+from tl_core.filling import fill
 
 SKIP_REASONS = {
     "not_a_picture": "not a picture of a kind that can be read",
@@ -39,11 +40,11 @@ SKIP_REASONS = {
 
 FINDINGS = {
     "too_few": (
-        "Class “{label}” has {found} usable picture(s); at least {needed} different ones are needed in every class. "
-        "Add pictures, or leave the class out."
+        "Class “{label}” has {found:usable picture|usable pictures}; "
+        "at least {needed} different ones are needed in every class. Add pictures, or leave the class out."
     ),
     "copies_across_classes": (
-        "{count} picture(s) are in more than one class, for instance “{first}” and “{second}”. "
+        "{count:picture is|pictures are} in more than one class, for instance “{first}” and “{second}”. "
         "Keep each picture in one class only."
     ),
     "copies_across_split": (
@@ -58,9 +59,11 @@ FINDINGS = {
         "{count} of the pictures to test on are also among the training pictures, which fakes the score: a quick model "
         "seemed {faked} % right, and is {honest} % right on the honest rest. They take no part in the test."
     ),
-    "copies": "{count} picture(s) are exact copies of others. Copies stay on one side of the split.",
+    "copies": (
+        "{count:picture is an exact copy|pictures are exact copies} of others. Copies stay on one side of the split."
+    ),
     "near_copies": (
-        "{count} picture(s) are nearly the same as others (another size, cut or quality). "
+        "{count:picture is|pictures are} nearly the same as others (another size, cut or quality). "
         "They stay on one side of the split."
     ),
     "alike": (
@@ -68,15 +71,15 @@ FINDINGS = {
         "Add pictures from other days, places or sides."
     ),
     "small_classes": (
-        "{count} class(es) have fewer than {least} pictures ({classes}). More pictures would help most there."
+        "{count:class has|classes have} fewer than {least} pictures ({classes}). More pictures would help most there."
     ),
     "unequal_classes": (
         "“{large}” has {large_count} pictures, “{small}” only {small_count}. Rare classes will count for more; "
         "more pictures of “{small}” would help further."
     ),
-    "one_colour": "{count} picture(s) are of one colour only: there is nothing to see on them.",
-    "tiny": "{count} picture(s) are smaller than {least} pixels, so there is little to see on them.",
-    "outliers": "{count} picture(s) look more like another class. Are they in the right one?",
+    "one_colour": "{count:picture is|pictures are} of one colour only: there is nothing to see.",
+    "tiny": "{count:picture is|pictures are} smaller than {least} pixels, so there is little to see.",
+    "outliers": "{count:picture looks|pictures look} more like another class. Is that the right class?",
 }
 
 FIXES = {
@@ -92,19 +95,19 @@ FIXES = {
 
 EDITS = {
     "relabel": "The classes are read another way.",
-    "drop": "{count} picture(s) left out.",
-    "move": "{count} picture(s) moved to “{to}”.",
+    "drop": "{count:picture|pictures} left out.",
+    "move": "{count:picture|pictures} moved to “{to}”.",
     "rename": "“{label}” is now called “{to}”.",
     "leave_out": "Class “{label}” left out.",
-    "accept": "{count} picture(s) are fine as they are.",
+    "accept": "{count:picture is|pictures are} fine.",
 }
 
 TRAITS = {
-    "turned": "{count} picture(s) lay on their side and were turned upright.",
-    "first_frame": "{count} file(s) hold several pictures; the first of each is used.",
-    "transparent": "{count} picture(s) were transparent in places and are shown on white.",
-    "deep": "{count} picture(s) had more than 8 bits of brightness, which were scaled, not cut off.",
-    "mended": "{count} picture(s) were slightly damaged, but complete.",
+    "turned": "{count:picture|pictures} turned upright from lying on the side.",
+    "first_frame": "{count:file holds|files hold} several pictures; the first of each is used.",
+    "transparent": "{count:picture|pictures} with transparent places, shown on white.",
+    "deep": "{count:picture|pictures} had more than 8 bits of brightness, which were scaled, not cut off.",
+    "mended": "{count:picture was|pictures were} slightly damaged, but complete.",
 }
 
 WAYS = {
@@ -116,21 +119,26 @@ WAYS = {
 }
 
 NOTICES = {
+    "time_limit": (
+        "The training took as long as one may here ({minutes} minutes) and was finished with the best it had by then."
+    ),
     "dataset_sampled": "“{repo}” has {total} pictures; {taken} of them, spread evenly, are taken.",
     "dataset_full": "Only the first {taken} pictures of “{repo}” were taken: there is no room for more.",
     "dataset_columns": "Pictures were taken from column “{column}”; there are others: {others}.",
     "dataset_config": (
         "“{repo}” has several versions; “{name}” was taken. For another, write it behind a colon: {others}."
     ),
-    "dataset_lost": "{count} picture(s) of “{repo}” were empty, too large or unreadable and are left out.",
+    "dataset_lost": "{count:picture|pictures} of “{repo}” left out: empty, too large or unreadable.",
     "copies_moved": (
-        "{count} test picture(s) have a copy among the training pictures and were used for training instead."
+        "{count:test picture|test pictures} with a copy among the training pictures went to training instead."
     ),
     "split_made_anew": (
         "The split that came with the pictures could not be kept, because a class has no pictures on one side of it; "
         "a new one was made."
     ),
-    "untested_classes": ("{count} class(es) have no test picture ({classes}), so the score says nothing about them."),
+    "untested_classes": (
+        "{count:class has|classes have} no test picture ({classes}), so the score says nothing about them."
+    ),
     "stopped_early": "Stopped early: the model was made from {count} of {total} pictures.",
     "backbone_fallback": (
         "The weights of {title} are not on this machine and could not be downloaded; "
@@ -153,7 +161,10 @@ NOTICES = {
         "There are too few different pictures for more than the quick way: none could be kept aside to check it."
     ),
     "no_mirror": "Mirrored pictures look like other classes here, so pictures were not mirrored while learning.",
-    "memory_short": "Memory ran short; learning goes on with {pictures} picture(s) at a time, {size} pixels wide.",
+    "memory_short": (
+        "Memory ran short; learning goes on with {pictures:picture|pictures} at a time, {size} pixels wide."
+    ),
+    "checkpoint_damaged": "What was kept last is damaged, so what it held is learned again.",
     "diverged": "Learning went astray; it went back to the best so far and goes on in smaller steps.",
     "solved_kept": "The rounds brought nothing on pictures held out, so the quick model was kept.",
 }
@@ -174,11 +185,14 @@ REASONS = {
     ),
     "tuning_not_trees": "With trees as its last part the network cannot be fine-tuned, so it stays as it is.",
     "tuning_unused": "The network stays as it is, as asked, so rounds, picture size, rates and mixing have no effect.",
-    "tuning_all": "The whole network learns from your pictures in {epochs} round(s).",
+    "tuning_all": "The whole network learns from your pictures in {epochs:round|rounds}.",
     "tuning_last": (
-        "The upper part of the network learns from your pictures in {epochs} round(s); all of it would take too long."
+        "The upper part of the network learns from your pictures in {epochs:round|rounds}; "
+        "all of it would take too long."
     ),
-    "tuning_last_asked": "The last blocks of the network learn from your pictures in {epochs} round(s), as asked.",
+    "tuning_last_asked": (
+        "The last blocks of the network learn from your pictures in {epochs:round|rounds}, as asked."
+    ),
     "tuning_too_slow": "Letting the network itself learn would take too long on this machine, so it stays as it is.",
 }
 
@@ -213,28 +227,28 @@ EXPORT_PROBLEMS = {
 def notice(code: str, **values: object) -> Notice:
     """The notice called `code`, its sentence filled in."""
     texts = {name: str(value) for name, value in values.items()}
-    return Notice(code, NOTICES[code].format(**texts), texts)
+    return Notice(code, fill(NOTICES[code], **texts), texts)
 
 
 def reason(code: str, values: Mapping[str, object]) -> str:
     """The sentence of a plan's reason."""
-    return REASONS[code].format(**values)
+    return fill(REASONS[code], **values)
 
 
 def finding(found: Finding) -> str:
     """The sentence of a finding."""
-    return FINDINGS[found.code].format(**found.values)
+    return fill(FINDINGS[found.code], **found.values)
 
 
 def way(found: Classes) -> str:
     """What the classes are read from in this way."""
-    return WAYS[found.kind].format(**found.values)
+    return fill(WAYS[found.kind], **found.values)
 
 
 def traits(images: ImageSet) -> list[str]:
     """A sentence for each thing that had to be done to some of the pictures."""
     totals = Counter(trait for picture in images.pictures for trait in picture.traits)
-    return [text.format(count=totals[trait]) for trait, text in TRAITS.items() if totals[trait]]
+    return [fill(text, count=totals[trait]) for trait, text in TRAITS.items() if totals[trait]]
 
 
 def duration(seconds: float) -> str:

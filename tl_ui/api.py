@@ -7,6 +7,7 @@ Files are typed as text, though `gradio_client` sends objects: what an MCP clien
 of an object Gradio's own client behind the MCP tools would upload the file it names from this very machine.
 """
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -25,8 +26,9 @@ from tl_core.jobs.runs import EventLog, RunFolder
 from tl_core.training.plan import Effort, Wishes
 from tl_ui.handlers import speaks
 from tl_ui.parts.uploads import uploaded
+from tl_ui.run_report import Report
 from tl_ui.words import DEFAULT, say
-from tl_ui.workspace import Report, Workspace
+from tl_ui.workspace import Workspace
 
 _EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _FILES = ("bundle", *KINDS)
@@ -52,7 +54,7 @@ class Api:
         for endpoint in (self.inspect, self.train, self.status, self.predict, self.bundle):
             gr.api(speaks(endpoint), api_name=endpoint.__name__, **_TURNS[endpoint.__name__])
 
-    def inspect(self, upload: str) -> dict:  # type: ignore[type-arg]  # as Gradio describes it
+    def inspect(self, upload: str, request: gr.Request) -> dict:  # type: ignore[type-arg]  # as Gradio describes it
         """Read a zip or tar of pictures, one folder for each class, and say what it is understood as.
 
         Args:
@@ -63,7 +65,7 @@ class Api:
         """
         name, file = _file("upload", upload)
         sets = self._work.sets
-        key = sets.take([(name, file)], name)
+        key = sets.take([(name, file)], name, owner=_owner(request))
         events = sets.log(key)
         until = time.monotonic() + self._work.settings.max_reading_seconds
         while (images := sets.images(key)) is None:
@@ -83,7 +85,9 @@ class Api:
         found = Understood(reading, sets.edits(key), images, sets.findings(key, images))
         return {"set_key": key, **summary(images), **oddities(found), "looked_closely": looked}
 
-    def train(self, set_key: str, effort: str = "quick", classes_from: str = "") -> dict:  # type: ignore[type-arg]
+    def train(  # type: ignore[type-arg]
+        self, set_key: str, request: gr.Request, effort: str = "quick", classes_from: str = ""
+    ) -> dict:
         """Start training a classifier on pictures that `inspect` has read. Returns at once; `status` says how it goes.
 
         Args:
@@ -101,7 +105,7 @@ class Api:
         if wanted is None:
             raise _option("effort", effort, f"one of {', '.join(_EFFORTS)} is needed")
         self._agree(set_key, classes_from)
-        key = self._work.start(set_key, Wishes(effort=wanted))
+        key = self._work.start(set_key, Wishes(effort=wanted), owner=_owner(request))
         run = None if key is None else self._work.run(key)
         if run is None:
             raise _gone()
@@ -157,7 +161,7 @@ class Api:
             return {"state": "finished", **numbers, "classes": list(scores.class_names)}
         if not seen:
             trouble = {"message": say(DEFAULT, "train.trouble")} if self._work.trainer_in_trouble() else {}
-            return {"state": "waiting", "ahead": self._work.ahead(run), **trouble}
+            return {"state": "waiting", "ahead": self._work.line.place(run).ahead, **trouble}
         now = next((event for event in reversed(seen) if isinstance(event, Progress)), None)
         if now is None:
             return {"state": "training"}
@@ -195,7 +199,7 @@ class Api:
         """
         report = self._finished(run_key)
         if kind == "bundle":
-            return _served(self._work.export_bundle(report.bundle))
+            return _served(self._work.downloads.bundle(report.id, report.bundle))
         form = next((known for known in KINDS if known == kind), None)
         if form is None:
             raise _option("kind", kind, f"one of {', '.join(_FILES)} is needed")
@@ -203,7 +207,7 @@ class Api:
         assert isinstance(made, Export)
         if not made.file:
             raise gr.Error(f"{form}: {wording.EXPORT_PROBLEMS[made.problem]}.", print_exception=False)
-        return _served(self._work.shared_copy(Path(made.file)))
+        return _served(self._work.downloads.copy(report.id, Path(made.file)))
 
     def _finished(self, run_key: object) -> Report:
         """The result of a run. Raises OptionError while there is none."""
@@ -223,6 +227,11 @@ def _key(key: object) -> str:
 def _gone() -> gr.Error:
     """The one answer to every key that opens nothing."""
     return gr.Error(say(DEFAULT, "error.gone"), print_exception=False)
+
+
+def _owner(request: gr.Request) -> str:
+    """Programs have no browser that remembers a key: whoever calls from one address is one owner."""
+    return hashlib.sha256(f"address {request.client.host}".encode()).hexdigest()[:32]
 
 
 def _option(option: str, given: object, needed: str) -> OptionError:

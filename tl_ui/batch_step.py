@@ -18,11 +18,13 @@ from tl_core.data.edits import Edit
 from tl_core.data.imageset import FILE
 from tl_core.data.pile import Pile, read_pile
 from tl_core.errors import OptionError, TLError
-from tl_core.jobs.runs import STOP, new_key
+from tl_core.jobs.belongings import sign
+from tl_core.jobs.runs import STOP
 from tl_ui import batch_view, figures
 from tl_ui.batch_view import Batch
 from tl_ui.handlers import PRIVATE, bundle_of, speaks
 from tl_ui.parts import forms
+from tl_ui.remembered import owner_of
 from tl_ui.sets import SET
 from tl_ui.thumbnails import jpeg, strip
 from tl_ui.words import duration, error_sentence, language_of, say
@@ -126,6 +128,7 @@ class BatchStep:
         language, kept = language_of(request), False
         folder = self._work.settings.data_dir / "scratch" / os.urandom(16).hex()
         folder.mkdir(parents=True)
+        sign(folder, owner_of(memory))
         try:
             stop = gr.update(visible=True, interactive=True)
             yield {
@@ -175,7 +178,7 @@ class BatchStep:
             (file.name, found[at] if at in found else batch_view.problem(file, language))
             for at, file in enumerate(pile.files)
         ]
-        table = self._work.export_csv(rows, names)
+        table = self._work.downloads.table(bundle.parent.name, rows, names)
         found = {at: replace(one, ranking=one.ranking[:_KEPT]) for at, one in found.items()}
         yield Batch(str(memory.get("run", "")), pile, found, names, str(table), {})
 
@@ -244,14 +247,12 @@ class BatchStep:
             strange=say(language, "batch.folder_strange"),
             unreadable=say(language, "batch.folder_unreadable"),
         )
-        place = self._work.web_dir / "exports" / new_key()
-        place.mkdir(parents=True)
-        target, settings = place / "sorted-pictures.zip", self._work.settings
+        target, settings = Path(batch.table).with_name("sorted-pictures.zip"), self._work.settings
         table = ("predictions.csv", Path(batch.table).read_text(encoding="utf-8"))
         try:
             made = sort_into(target, batch.pile, batch.found, folders, settings, least=_share(least), table=table)
         except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
+            target.unlink(missing_ok=True)
             raise
         told = say(language, "batch.sorted_done", count=made.files)
         if made.missing:
@@ -267,7 +268,9 @@ class BatchStep:
             raise gr.Error(say(language, "error.gone"), print_exception=False)
         if not (labels := batch.labels):
             raise gr.Error(say(language, "batch.add_none"), print_exception=False)
-        key = self._work.sets.grow(base.folder, base.before, batch.pile, labels, after=base.after)
+        key = self._work.sets.grow(
+            base.folder, base.before, batch.pile, labels, after=base.after, owner=owner_of(memory)
+        )
         _drop(batch)
         counts = Counter(labels.values())
         several = ", ".join(say(language, "batch.added_class", label=label, count=n) for label, n in counts.items())

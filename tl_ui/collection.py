@@ -21,9 +21,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from tl_core import disk
 from tl_core.data.imageset import RGB
 from tl_core.data.intake import decode_files
-from tl_core.errors import CollectionFullError, DiskFullError, plain
+from tl_core.errors import CollectionFullError, plain
 from tl_core.settings import Settings
 
 _FILE, _PICTURES, _THUMBS = "classes.json", "pictures", "thumbs"
@@ -114,9 +115,7 @@ class Collection:
             total = kept.bytes + sum(size for size, good in zip(sizes, usable, strict=True) if good)
             if count > self._settings.max_pictures or total > self._settings.max_upload:
                 raise self._full()
-            free = shutil.disk_usage(self._folder).free
-            if free < self._settings.free_disk_reserve:
-                raise DiskFullError(free=f"{free / 1e9:.1f} GB")
+            disk.need(self._folder, self._settings.free_disk_reserve)
             ids = tuple(f"p{kept.next + i}" if good else None for i, good in enumerate(usable))
             (self._folder / _PICTURES).mkdir(exist_ok=True)
             for file, picture in zip(files, ids, strict=True):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,13 +12,14 @@ from tl_ui import figures, panel, understood
 from tl_ui.changes import State, View, asked, opened
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
 from tl_ui.intake_tabs import IntakeTabs
+from tl_ui.living_example import EXAMPLES
 from tl_ui.open_step import OpenStep
+from tl_ui.opening import NAMES, TAKE, Opening, gallery
 from tl_ui.parts import forms
+from tl_ui.remembered import owner_of
 from tl_ui.words import error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-EXAMPLE_NAMES = ("shapes", "digits")
 _POLL_SECONDS = 0.25
 _HIDE, _SHOW = gr.update(visible=False), gr.update(visible=True)
 
@@ -30,10 +30,10 @@ class DataStep:
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
         self._memory = memory
+        self.welcome = Opening(work, t)
         self.tabs = IntakeTabs(work, t, memory)
         gr.Markdown(t("data.no_zip"))
-        with gr.Row():
-            examples = {name: gr.Button(t(f"data.example.{name}"), elem_id=f"example-{name}") for name in EXAMPLE_NAMES}
+        examples = forms.form("examples", gallery())
         self.opening = OpenStep(work, t, memory)
         status = gr.HTML(elem_id="reading")
         cancel = gr.Button(t("data.cancel"), visible=False, elem_id="cancel-reading")
@@ -42,14 +42,14 @@ class DataStep:
         skipped = gr.DownloadButton(t("data.skipped_file"), visible=False, elem_id="skipped-file")
         self.to_next = gr.Button(t("nav.to_train"), variant="primary", visible=False, elem_id="to-train")
         self._shown = [shown, self.to_next]
-        self.outputs = [status, cancel, *self._shown, skipped, *examples.values()]
+        self.outputs = [status, cancel, *self._shown, skipped, examples, self.welcome.box]
 
         for taken in self.tabs.taken:
             taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
-        for name, button in examples.items():
-            name_of_example = gr.State(name)
-            begun = button.click(self.take_example, [name_of_example, memory], memory, **PRIVATE)
-            begun.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
+        begun = forms.on_act(examples, self.take_example, memory, memory, **PRIVATE)
+        first = self.welcome.first.click(self.take_first, memory, memory, **PRIVATE)
+        for taken in (begun, first):
+            taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
         cancel.click(self.cancel, memory, None, **PRIVATE, queue=False)
         forms.on_act(shown, self.change, [memory, self._view], [self._view, *self._shown], **PRIVATE)
 
@@ -59,10 +59,25 @@ class DataStep:
         return [self._memory, self._view]
 
     @speaks
-    def take_example(self, name: str, memory: Memory) -> Memory:
+    def take_example(self, memory: Memory, event: gr.EventData) -> Memory:
         """Start reading one of the project's own zips."""
+        done = forms.read(event)
+        name = done.data.get("name")
+        return self._taken(name, memory) if done.act == TAKE and name in NAMES else memory
+
+    @speaks
+    def take_first(self, memory: Memory) -> Memory:
+        """Start reading the first of them."""
+        return self._taken(NAMES[0], memory)
+
+    def _taken(self, name: str, memory: Memory) -> Memory:
         file = EXAMPLES / f"{name}.zip"
-        return {**memory, "set": self._work.sets.take([(file.name, file)], file.name), "run": "", "step": 1}
+        return {
+            **memory,
+            "set": self._work.sets.take([(file.name, file)], file.name, owner=owner_of(memory)),
+            "run": "",
+            "step": 1,
+        }
 
     def cancel(self, memory: Memory) -> None:
         self._work.sets.cancel(str(memory.get("set", "")))
@@ -80,7 +95,8 @@ class DataStep:
             looking = found.looking
             skipped = await asyncio.to_thread(sets.skipped_file, key, found.images, language)
             download = gr.update(value=skipped, visible=skipped is not None)
-            yield "", _HIDE, *(await asyncio.to_thread(_show, found, view)), download, *_examples(True)
+            shown = await asyncio.to_thread(_show, found, view)
+            yield "", _HIDE, *shown, download, gallery(), _HIDE
             while looking and sets.looking(key):
                 await asyncio.sleep(_POLL_SECONDS)
 
@@ -89,23 +105,28 @@ class DataStep:
         sets = self._work.sets
         log, name = sets.log(key), sets.name(key)
         if log is None or name is None:
-            yield _state("")
+            yield self._state("", welcome=True)
             return
         seen: list[Event] = []
         while True:
             if follow_events(log, seen) or not seen:
                 state = panel.reading(seen, name, language)
                 if not state.ready:
-                    yield _state(state.html, running=state.running)
+                    yield self._state(state.html, running=state.running)
                 if not state.running:
                     return
             await asyncio.sleep(_POLL_SECONDS)
             if sets.name(key) is None:  # cancelled: the folder is gone
-                yield _state(figures.message("info", say(language, "data.cancelled")))
+                yield self._state(figures.message("info", say(language, "data.cancelled")))
                 return
             if sets.lost(key):
-                yield _state(figures.message("bad", say(language, "error.gone")))
+                yield self._state(figures.message("bad", say(language, "error.gone")))
                 return
+
+    def _state(self, html: str, *, running: bool = False, welcome: bool = False) -> tuple[Any, ...]:
+        """The outputs while nothing is understood yet; another example cannot be started while one is being read."""
+        nothing, greeted = gr.update(value="", visible=False), gr.update(visible=welcome)
+        return html, gr.update(visible=running), nothing, _HIDE, _HIDE, gallery(usable=not running), greeted
 
     @speaks
     def change(self, request: gr.Request, memory: Memory, view: View, event: gr.EventData) -> tuple[Any, ...]:
@@ -136,13 +157,3 @@ class DataStep:
 def _show(found: State, view: View) -> tuple[Any, Any]:
     """The outputs of `DataStep._shown`."""
     return gr.update(value=understood.html(found, view), visible=True), gr.update(visible=found.usable)
-
-
-def _state(html: str, *, running: bool = False) -> tuple[Any, ...]:
-    """The outputs while nothing is understood yet; another example cannot be started while one is being read."""
-    nothing = gr.update(value="", visible=False)
-    return html, gr.update(visible=running), nothing, _HIDE, _HIDE, *_examples(not running)
-
-
-def _examples(usable: bool) -> list[Any]:
-    return [gr.update(interactive=usable)] * len(EXAMPLE_NAMES)

@@ -50,7 +50,7 @@ class ExportStep:
                     continue
                 file = nothing
                 if step.file:
-                    file = gr.update(value=str(self._work.shared_copy(Path(step.file))), visible=True)
+                    file = gr.update(value=str(self._work.downloads.copy(report.id, Path(step.file))), visible=True)
                 yield _told(step, language), file, gr.update(interactive=True)
         except TLError as error:
             yield figures.message("bad", error_sentence(language, error)), nothing, gr.update(interactive=True)

@@ -11,6 +11,7 @@ from tl_ui.words import say
 
 _MATRIX_LIMIT = 30
 _PAIRS_SHOWN = 15
+_FAINTEST = 0.2  # colour of a cell that anything is in
 
 
 def progress_bar(share: float, label: str, name: str) -> str:
@@ -169,7 +170,8 @@ def confusion(
             kind = "hit" if truth == called else "miss"
             label = say(language, "results.cell", truth=name, predicted=names[called], count=count)
             shown = cell(truth, called, count, label) if count else ""
-            cells.append(f'<td class="{kind}" style="--share:{count / support:.3f}">{shown}</td>')
+            share = max(count / support, _FAINTEST) if count else 0.0
+            cells.append(f'<td class="{kind}" style="--share:{share:.3f}">{shown}</td>')
         rows.append(f'<tr><th scope="row">{esc(name)}</th>{"".join(cells)}</tr>')
     truth_word, called_word = say(language, "results.truth"), say(language, "results.called")
     return (

@@ -9,7 +9,9 @@ from typing import Any
 
 import gradio as gr
 
+from tl_core import disk
 from tl_core.errors import TLError
+from tl_core.settings import Settings
 from tl_ui.words import DEFAULT, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace
 
@@ -28,6 +30,12 @@ PREDICT: dict[str, Any] = {
 }
 
 
+def as_text(sentence: str) -> str:
+    """`sentence` for a toast, which Gradio draws as HTML: no name in it becomes a tag. Programs are told the same, so
+    it is not escaped but parted by a character without width."""
+    return sentence.replace("<", "<\u200b")
+
+
 def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
     """A `TLError` of a plain handler becomes its sentence in a toast; anything else one fixed sentence with a code."""
 
@@ -40,8 +48,11 @@ def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
         except gr.Error:
             raise
         except TLError as error:
-            raise gr.Error(error_sentence(language, error), print_exception=False) from None
-        except Exception:
+            raise gr.Error(as_text(error_sentence(language, error)), print_exception=False) from None
+        except Exception as error:
+            if (sentence := disk.trouble(error, Settings.from_environment().data_dir)) is not None:
+                log.error("%s: %s", handler.__name__, sentence)
+                raise gr.Error(as_text(error_sentence(language, sentence)), print_exception=False) from None
             code = secrets.token_hex(2)
             log.exception("bug %s in %s", code, handler.__name__)
             raise gr.Error(say(language, "error.bug", code=code), print_exception=False) from None

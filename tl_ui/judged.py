@@ -11,7 +11,7 @@ from tl_core.data.imageset import ImageSet, Picture
 from tl_core.evaluation.answers import Answers
 from tl_core.evaluation.wrong_labels import suspects
 from tl_ui.parts.forms import Act
-from tl_ui.workspace import Report
+from tl_ui.run_report import Report
 
 # What `Accept` calls pictures that were looked at in a result and found to be right.
 FINE = "judged"

@@ -5,22 +5,17 @@ through `esc`.
 
 from collections.abc import Sequence
 from html import escape as esc
-from typing import TYPE_CHECKING
 
 from tl_core.data.pixels import PixelStore
-from tl_core.evaluation.conformal import Likely
 from tl_ui import figures, panel, thumbnails
 from tl_ui.judged import PAGE, Judged, State, View
 from tl_ui.parts.forms import button
 from tl_ui.understood import edit_sentence
 from tl_ui.words import say
 
-if TYPE_CHECKING:  # the page starts without torch
-    from tl_core.evaluation.unknown import Unknown
 
-
-def html(state: State, view: View, likely: Likely | None, unknown: "Unknown | None") -> str:
-    """The whole part; `likely` and `unknown` are the model's measures, where it has them."""
+def html(state: State, view: View) -> str:
+    """The whole part."""
     return "".join(
         [
             _changes(state),
@@ -28,7 +23,7 @@ def html(state: State, view: View, likely: Likely | None, unknown: "Unknown | No
             _matrix(state, view),
             _mistakes(state, view),
             _suspects(state, view),
-            _sureness(state, likely, unknown),
+            _sureness(state),
             _numbers(state),
         ]
     )
@@ -96,7 +91,7 @@ def _opened(state: State, view: View) -> str:
     more = button("page", _say(state, "understood.next"), page=page + 1) if (page + 1) * PAGE < len(found) else ""
     close = button("close", _say(state, "understood.close"), focus=f"cell {truth} {called}")
     return (
-        f'<section class="tl-behind" tabindex="-1" data-focus="cell" data-key="cell"><h4>{title}</h4>'
+        f'<section class="tl-behind" tabindex="-1" data-focus="cell" data-key="cell" data-appear><h4>{title}</h4>'
         f"{_cards(state, chosen, 'cell')}"
         f'<div class="tl-row">{back}{more}{_why(state, view)}{close}</div></section>'
     )
@@ -190,18 +185,19 @@ def _doings(state: State, one: Judged, name: str) -> str:
     )
 
 
-def _sureness(state: State, likely: Likely | None, unknown: "Unknown | None") -> str:
+def _sureness(state: State) -> str:
     """How much its confidence is worth: a figure and sentences."""
     scores, lines = state.report.evaluation, []
     after, before = scores.calibration_error, scores.calibration_error_before
     if after is not None:
         key = "results.calibration" if before is None else "results.calibration_before"
         lines.append(_say(state, key, after=f"{100 * after:.1f}", before=f"{100 * (before or 0):.1f}"))
+    likely, alarm = state.report.likely, state.report.false_alarm
     if likely is not None and likely.coverage is not None and likely.size is not None:
         values = {"covered": round(100 * likely.coverage), "size": f"{likely.size:.1f}"}
         lines.append(_say(state, "results.likely", **values))
-    if unknown is not None and unknown.false_alarm is not None:
-        lines.append(_say(state, "results.unknown", hundred=round(100 * unknown.false_alarm)))
+    if alarm is not None:
+        lines.append(_say(state, "results.unknown", hundred=round(100 * alarm)))
     if not lines:
         return ""
     told = "".join(f"<p>{line}</p>" for line in lines)

@@ -8,7 +8,8 @@ import gradio as gr
 
 from tl_core.errors import TLError
 from tl_ui import figures
-from tl_ui.handlers import PRIVATE
+from tl_ui.handlers import PRIVATE, as_text
+from tl_ui.remembered import owner_of
 from tl_ui.words import error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace
 
@@ -36,7 +37,8 @@ class OpenStep:
         try:
             if not file and not str(repo).strip():
                 raise gr.Error(say(language, "open.nothing"), print_exception=False)
-            for step in self._work.open_model(Path(file) if file else None, str(repo), token=str(token).strip()):
+            given = Path(file) if file else None
+            for step in self._work.open_model(given, str(repo), token=str(token).strip(), owner=owner_of(memory)):
                 if isinstance(step, str):
                     done = {**memory, "run": step, "base": step, "set": ""}
                     yield figures.message("good", say(language, "open.done")), done, ""
@@ -44,4 +46,4 @@ class OpenStep:
                     label = say(language, f"stage.{step.stage}")
                     yield figures.progress_bar(step.done / max(1, step.total), label, label), gr.skip(), gr.skip()
         except TLError as error:  # the event fails, so that the page stays where it is
-            raise gr.Error(error_sentence(language, error), print_exception=False) from None
+            raise gr.Error(as_text(error_sentence(language, error)), print_exception=False) from None

@@ -15,13 +15,12 @@ from tl_ui.handlers import FOLLOW, PRIVATE
 from tl_ui.remembered import EMPTY, afresh, restored, with_run
 from tl_ui.results_step import ResultsStep
 from tl_ui.runs_list import RunsList
+from tl_ui.top_bar import top_bar
 from tl_ui.train_step import TrainStep
 from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
-
-# Uploads of Gradio's own are copied when they are taken, so they may go after a day (checked hourly).
-_DELETE_CACHE = (3_600, 86_400)
+from tl_ui.your_data import YourData
 
 # After Next or Back the button is gone: the keyboard goes on at the step's name, and the eye at the top.
 _TO_THE_STEP = """() => {
@@ -31,10 +30,27 @@ _TO_THE_STEP = """() => {
 }"""
 
 
+# The moment the page is there, before anybody can act on it: this browser has a key of its own, 128 random bits; and a
+# run's key that came with a link is the run that is shown. That stands behind the `#`, so that no server and no other
+# site ever sees it, and it goes from the address at once.
+_BEGIN = """(memory) => {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const key = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').slice(0, 22);
+  const linked = location.hash.match(/^#run=([\\w-]{22})$/)?.[1];
+  const mine = { ...memory, owner: memory.owner || key };
+  if (!linked) return mine;
+  history.replaceState(null, '', location.pathname + location.search);
+  return { ...mine, run: linked, runs: [...(memory.runs ?? []), linked], step: 3 };
+}"""
+# What the server knows of the memory counts, unless somebody was quicker than it.
+_CHECKED = """(checked, memory) =>
+  JSON.stringify(checked?.asked) === JSON.stringify(memory) ? checked.found : memory"""
+
+
 def translations(settings: Settings) -> gr.I18n:
     """The fixed labels in every language, for the browser to choose from."""
     words = {language: table(language) | _filled(language, settings) for language in LANGUAGES}
-    return gr.I18n(**{locale: words[lang] for lang in LANGUAGES for locale in LOCALES[lang]})
+    return gr.I18n(**{LOCALES[language]: words[language] for language in LANGUAGES})
 
 
 def _filled(language: str, settings: Settings) -> dict[str, str]:
@@ -71,6 +87,7 @@ class _Steps:
                 self.runs = RunsList(work, t, memory)
             with gr.Step(t("step.use"), id=4):
                 self.use = UseStep(work, t, memory)
+        self.yours = YourData(work, t, memory)
 
     def on_data(self, event: Dependency) -> None:
         event.then(self.data.follow, self.data.inputs, self.data.outputs, **FOLLOW)
@@ -90,15 +107,18 @@ class _Steps:
 def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
     """The page, ready to be launched with the same `t` as `i18n`."""
     title = say(DEFAULT, "app.title")
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
+    with gr.Blocks(title=title, analytics_enabled=False) as page:
         # Without a fixed key and secret the memory would not survive a restart. It hides nothing and need not.
         memory = gr.BrowserState(EMPTY, storage_key="transfer-lab", secret="transfer-lab")
-        gr.Markdown(f"# {say(DEFAULT, 'app.title')}")
-        gr.Markdown(t("app.lead"))
+        top_bar(say(DEFAULT, "app.title"))
         steps = _Steps(work, t, memory)
         Api(work)
         _wire(work, memory, steps)
-        found = page.load(_restore(work), memory, [memory, steps.walk], **PRIVATE)
+        checked = gr.JSON(visible="hidden", elem_id="checked")
+        begun = page.load(None, memory, memory, js=_BEGIN)
+        asked = begun.then(_restore(work), memory, [checked, steps.walk], **PRIVATE)
+        found = asked.then(None, [checked, memory], memory, js=_CHECKED)
+        found.then(steps.data.welcome.example.wake, None, None, **PRIVATE)
         found.then(steps.data.tabs.show_collected, memory, steps.data.tabs.builder, **PRIVATE)
         for arrive in (steps.on_data, steps.on_train, steps.on_results, steps.on_use):
             arrive(found)
@@ -124,15 +144,16 @@ def _wire(work: Workspace, memory: gr.BrowserState, steps: _Steps) -> None:
             on_arrival(moved)
     steps.on_data(use.batch.grown)
     retrained = results.retrain.click(results.train_again, memory, memory, **PRIVATE)
-    again = retrained.success(_go_to(2), memory, there, **PRIVATE)
+    again = retrained.success(_training_again, memory, [*there, training.to_next], **PRIVATE)
     again.then(None, None, None, js=_TO_THE_STEP)
     steps.on_train(again)
     further = use.further.click(_further, memory, there, **PRIVATE)
     further.then(None, None, None, js=_TO_THE_STEP)
     steps.on_data(use.start_over.click(_start_over, memory, there, **PRIVATE))
+    steps.on_data(steps.yours.deleted.then(_go_to(1), memory, there, **PRIVATE))
     shown = data.opening.opened.success(_opened, memory, there, **PRIVATE)
     shown.then(None, None, None, js=_TO_THE_STEP)
-    other = steps.runs.opened.then(_restore(work), memory, there, **PRIVATE)
+    other = steps.runs.opened.then(_shown(work), memory, there, **PRIVATE)
     steps.on_data(other)
     for arrive in (steps.on_train, steps.on_results, steps.on_use):
         arrive(shown)
@@ -140,6 +161,16 @@ def _wire(work: Workspace, memory: gr.BrowserState, steps: _Steps) -> None:
 
 
 def _restore(work: Workspace) -> Any:
+    """What is still there of a memory, beside what was asked about; and the step to go on from."""
+
+    def handler(memory: Memory) -> tuple[dict[str, Memory], Any]:
+        found, walk = _shown(work)(memory)
+        return {"asked": memory, "found": found}, walk
+
+    return handler
+
+
+def _shown(work: Workspace) -> Any:
     def handler(memory: Memory) -> tuple[Memory, Any]:
         step = _furthest(work, memory)
         return restored(work, memory) | {"step": step}, gr.Walkthrough(selected=step)
@@ -152,6 +183,11 @@ def _go_to(step: int) -> Any:
         return {**memory, "step": step}, gr.Walkthrough(selected=step)
 
     return handler
+
+
+def _training_again(memory: Memory) -> tuple[Memory, Any, Any]:
+    """To the run that was just begun, whose results nobody can look at yet."""
+    return *_go_to(2)(memory), gr.update(visible=False)
 
 
 def _opened(memory: Memory) -> tuple[Memory, Any]:
@@ -174,6 +210,10 @@ def _furthest(work: Workspace, memory: Memory) -> int:
     step = wanted if isinstance(wanted, int) and 1 <= wanted <= 4 else 1
     if step >= 3 and work.report(str(memory.get("run", ""))) is None:
         step = 2
-    if step == 2 and work.sets.images(str(memory.get("set", ""))) is None:
+    if (
+        step == 2
+        and work.sets.images(str(memory.get("set", ""))) is None
+        and work.run(str(memory.get("run", ""))) is None
+    ):
         step = 1
     return step

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape as esc
 
-from tl_core.errors import GpuInterruptedError, GpuQuotaError, GpuUnavailableError
+from tl_core.errors import (
+    DiskFullError,
+    GpuInterruptedError,
+    GpuQuotaError,
+    GpuUnavailableError,
+    TrainingCrashedError,
+)
 from tl_core.evaluation.metrics import Evaluation
 from tl_core.events import (
     EpochEnd,
@@ -19,8 +25,10 @@ from tl_core.events import (
     StageDone,
     Started,
 )
+from tl_core.queue_errors import DiskFailedError
 from tl_core.wording import STAGES
 from tl_ui import figures
+from tl_ui.line import Place
 from tl_ui.words import duration, say, table
 
 _FEW_TESTS = 30
@@ -59,11 +67,16 @@ def _progress(event: Progress, language: str) -> str:
 
 _REFUSED = {kind.code for kind in (GpuQuotaError, GpuUnavailableError, GpuInterruptedError)}
 
+# Ends from which a run can be gone on with, as from its last checkpoint.
+_GO_ON = {TrainingCrashedError.code, DiskFullError.code, DiskFailedError.code}
+_FIRST = Place()
+
 
 @dataclass(frozen=True)
 class TrainPanel:
-    """The state of a run: HTML to show, and which buttons make sense: `usable` when there is a model to look at,
-    `resumable` when the run was stopped and could go on, `refused` when a borrowed GPU was what stopped it."""
+    """The state of a run: HTML to show, `percent` of the way, and which buttons make sense: `usable` when there is a
+    model to look at, `resumable` when the run was stopped and could go on, `refused` when a borrowed GPU was what
+    stopped it."""
 
     html: str = ""
     running: bool = False
@@ -71,23 +84,27 @@ class TrainPanel:
     usable: bool = False
     resumable: bool = False
     refused: bool = False
+    percent: int = 0
 
 
 def training(
-    events: Sequence[Event], language: str, *, ahead: int = 0, stopping: bool = False, trouble: bool = False
+    events: Sequence[Event], language: str, *, place: Place = _FIRST, stopping: bool = False, trouble: bool = False
 ) -> TrainPanel:
-    """The panel of a run after `events`; `ahead` runs are before it in the queue; `trouble`: no trainer will start."""
+    """The panel of a run after `events`; `place` is its own in the queue; `trouble`: no trainer will start."""
     if not events:
         if trouble:
             return TrainPanel(figures.message("bad", say(language, "train.trouble")), running=True)
-        key = "train.ahead" if ahead else "train.waiting"
-        waiting = say(language, key, count=ahead)
+        key = "train.ahead" if place.ahead else "train.waiting"
+        waiting = say(language, key, count=place.ahead)
+        if place.seconds is not None:
+            waiting += " " + say(language, "train.turn", seconds=duration(language, place.seconds))
         return TrainPanel(figures.progress_bar(0, waiting, say(language, "train.progress_name")), running=True)
     start = next((event for event in events if isinstance(event, Started)), None)
     end = events[-1]
     if isinstance(end, Failed):
         told, refused = figures.message("bad", failure(end, language)), end.code in _REFUSED
-        return TrainPanel(told, usable=refused and _so_far(events).ready, resumable=refused, refused=refused)
+        again = refused or end.code in _GO_ON
+        return TrainPanel(told, usable=again and _so_far(events).ready, resumable=again, refused=refused)
     so_far = _so_far(events)
     stages = [stage for stage in STAGES if stage not in _ELSEWHERE and _concerns(stage, so_far)]
     items = "".join(_stage_item(stage, so_far, language) for stage in stages)
@@ -100,10 +117,11 @@ def training(
             0, figures.message("good", say(language, "train.stopped" if stopped else "train.done", seconds=seconds))
         )
         return TrainPanel("".join(blocks), finished=True, usable=True, resumable=stopped)
-    blocks.insert(0, _run_bar(start, so_far, language, stopping))
+    share = _share(so_far)
+    blocks.insert(0, _run_bar(share, start, so_far, language, stopping))
     if so_far.ready:
         blocks.insert(1, figures.message("good", say(language, "train.ready")))
-    return TrainPanel("".join(blocks), running=True, usable=so_far.ready)
+    return TrainPanel("".join(blocks), running=True, usable=so_far.ready, percent=round(100 * share))
 
 
 @dataclass
@@ -169,13 +187,20 @@ _SHARES: dict[bool, dict[str, tuple[float, float]]] = {
 }
 
 
-def _run_bar(start: Started | None, so_far: _SoFar, language: str, stopping: bool) -> str:
+def _share(so_far: _SoFar) -> float:
+    """How much of the bar is filled."""
     current, shares = so_far.current, _SHARES[so_far.tunes]
-    share = max([0.02, *(shares[stage][1] for stage in so_far.done if stage in shares)])
-    left: float | None = start.seconds if start else None
     if current is not None and current.stage in shares:
         low, high = shares[current.stage]
-        share, left = low + (high - low) * current.done / max(current.total, 1), current.seconds_left
+        return low + (high - low) * current.done / max(current.total, 1)
+    return max([0.02, *(shares[stage][1] for stage in so_far.done if stage in shares)])
+
+
+def _run_bar(share: float, start: Started | None, so_far: _SoFar, language: str, stopping: bool) -> str:
+    current = so_far.current
+    left: float | None = start.seconds if start else None
+    if current is not None and current.stage in _SHARES[so_far.tunes]:
+        left = current.seconds_left
     elif so_far.planned is not None:
         left = None
     label = say(language, "train.stopping") if stopping else ""

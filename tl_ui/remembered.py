@@ -2,14 +2,30 @@
 whether they are still there; what comes from a browser is never believed.
 """
 
-from tl_core.jobs.runs import RunFolder
+from tl_core.jobs.runs import RunFolder, hashed, new_key
 from tl_ui.sets import SET
 from tl_ui.workspace import Memory, Workspace
 
 # "run" and "set" are those that are shown, "base" is the run of a model that training may go on from,
 # "before" the run that the shown one is compared with.
-EMPTY: Memory = {"set": "", "run": "", "collected": "", "base": "", "before": "", "step": 1, "runs": [], "sets": []}
+# "owner" is the key to all of them together: by its hash, sets and runs are known as one person's.
+EMPTY: Memory = {
+    "owner": "",
+    "set": "",
+    "run": "",
+    "collected": "",
+    "base": "",
+    "before": "",
+    "step": 1,
+    "runs": [],
+    "sets": [],
+}
 MOST = 20
+
+
+def owner_of(memory: Memory) -> str:
+    """What is kept of the browser's own key; "" where it has none."""
+    return hashed(memory.get("owner")) or ""
 
 
 def keys(memory: Memory, name: str) -> list[str]:
@@ -32,12 +48,13 @@ def restored(work: Workspace, memory: Memory) -> Memory:
         runs.append(run)
     there = [key for key in runs if work.run(key) is not None]
     kept = [key for key in sets if work.sets.find(key) is not None]
-    return {**EMPTY, **memory, "runs": _newest(there), "sets": _newest(kept)}
+    owner = memory["owner"] if owner_of(memory) else new_key()
+    return {**EMPTY, **memory, "owner": owner, "runs": _newest(there), "sets": _newest(kept)}
 
 
 def afresh(memory: Memory) -> Memory:
     """To begin with other pictures: nothing is shown any more, and what was made is still remembered."""
-    return EMPTY | {name: keys(memory, name) for name in ("runs", "sets")}
+    return EMPTY | {"owner": memory.get("owner", "")} | {name: keys(memory, name) for name in ("runs", "sets")}
 
 
 def opened(work: Workspace, memory: Memory, key: str) -> Memory:

@@ -22,7 +22,8 @@ from tl_ui.theme import CSS
 from tl_ui.words import duration, say
 
 if TYPE_CHECKING:
-    from tl_ui.workspace import Report, Workspace
+    from tl_ui.run_report import Report
+    from tl_ui.workspace import Workspace
 
 _STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 _LANGUAGES = {"zh": "zh-Hans"}  # as pages name them, where not as we do

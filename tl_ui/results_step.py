@@ -3,7 +3,6 @@
 import contextlib
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +13,7 @@ from tl_ui import figures, judged_view, thumbnails
 from tl_ui.handlers import PRIVATE, speaks
 from tl_ui.judged import State, View, asked, opened, shown_pictures
 from tl_ui.parts import forms
-from tl_ui.remembered import with_run
+from tl_ui.remembered import owner_of, with_run
 from tl_ui.runs_view import comparison_html
 from tl_ui.words import language_of, say
 from tl_ui.workspace import Memory, Workspace
@@ -80,23 +79,19 @@ class ResultsStep:
             if run is not None:
                 request_of_it = run.request()
                 wishes = replace(request_of_it.plan.wishes, start_from="")
-                begun = self._work.start(str(memory.get("set", "")), wishes, request_of_it.device)
+                begun = self._work.start(
+                    str(memory.get("set", "")), wishes, request_of_it.device, owner=owner_of(memory)
+                )
                 if begun is not None:
                     self._work.warm_up()
                     return with_run(memory, begun) | {"before": key, "step": 2}
         raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
 
     def _shown(self, state: State, view: View) -> tuple[Any, Any]:
-        likely, unknown = self._measures(state.report.bundle)
         if view.why and state.images is not None:
             state = replace(state, heat=heat(self._work, state, view))
-        html = judged_view.html(state, view, likely, unknown)
+        html = judged_view.html(state, view)
         return gr.update(value=html, visible=True), gr.update(visible=state.editable and state.changes > 0)
-
-    def _measures(self, bundle: Path) -> tuple[Any, Any]:
-        """The model's likely sets and unknown score."""
-        info = self._work.predictor(bundle).info
-        return info.likely, info.unknown
 
     def _state(self, memory: Memory, language: str) -> State | None:
         key, set_key, work = str(memory.get("run", "")), str(memory.get("set", "")), self._work

@@ -18,8 +18,9 @@ from tl_core.events import EpochEnd
 from tl_core.jobs.runs import EventLog, RunFolder
 from tl_ui import figures, thumbnails
 from tl_ui.remembered import folder_of_set
+from tl_ui.run_report import Report
 from tl_ui.words import duration, say
-from tl_ui.workspace import Report, Workspace
+from tl_ui.workspace import Workspace
 
 _LETTERS = "ABCDEF"
 MOST_COMPARED = len(_LETTERS)

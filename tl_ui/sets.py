@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tl_core import disk
 from tl_core.bundle.table import table_csv
 from tl_core.data.archive import Upload, is_archive
 from tl_core.data.closer_look import CloserLook
@@ -28,9 +29,12 @@ from tl_core.data.pile import Pile
 from tl_core.data.understand import understand
 from tl_core.errors import TLError, plain
 from tl_core.events import LAST, Event, Failed, PicturesReady
-from tl_core.jobs.runs import STOP, EventLog, folder_of, new_key
+from tl_core.jobs.belongings import Belongings, sign
+from tl_core.jobs.janitor import delete_set
+from tl_core.jobs.runs import STOP, EventLog, folder_of, held, is_held, new_key
 from tl_core.settings import Settings, scrubbed_environment
 from tl_ui.collection import Collection
+from tl_ui.downloads import Downloads
 from tl_ui.words import say
 
 SET, NAME, EDITS, COLLECTED = "set", "name.txt", "edits.json", "collected"
@@ -54,10 +58,10 @@ class _GoneError(Exception):
 class Sets:
     """All sets of one data folder."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, belongings: Belongings) -> None:
+        self._settings, self._belongings = settings, belongings
         self._free = {kind: threading.BoundedSemaphore(most) for kind, most in _AT_ONCE.items()}
-        self._busy: set[Path] = set()
+        self._busy: dict[Path, int] = {}  # what is being read here, with the lock that tells others so
         self._looking: set[Path] = set()
         self._looker: subprocess.Popen[bytes] | None = None
         self._closed = threading.Event()
@@ -67,12 +71,12 @@ class Sets:
 
     # reading
 
-    def take(self, files: Sequence[tuple[str, Path]], name: str) -> str:
+    def take(self, files: Sequence[tuple[str, Path]], name: str, *, owner: str = "") -> str:
         """Start reading `files` (path as the person knows it, file on disk) in the background; gives the set's key.
 
-        Archives are uploads of their own; all else together is one.
+        Archives are uploads of their own; all else together is one. Raises OwnerFullError.
         """
-        key, folder = self._new(name)
+        key, folder = self._new(name, owner)
         uploads: list[Upload] = []
         loose: list[tuple[str, Path]] = []
         for number, (told, file) in enumerate(files):
@@ -87,21 +91,30 @@ class Sets:
         self._begin(folder, uploads, name)
         return key
 
-    def fetch(self, name: str, fetched: Fetch) -> str:
-        """Start reading what `fetched` lays into a folder, in the background; gives the set's key."""
-        key, folder = self._new(name)
+    def fetch(self, name: str, fetched: Fetch, *, owner: str = "") -> str:
+        """Start reading what `fetched` lays into a folder, in the background; gives the set's key. Raises
+        OwnerFullError."""
+        key, folder = self._new(name, owner)
         into = folder / "uploads" / "fetched"
         into.parent.mkdir()
         self._begin(folder, [Upload(plain(name), into)], name, lambda stop: fetched(into, stop))
         return key
 
     def grow(
-        self, base: Path, edits: Sequence[Edit], pile: Pile, labels: Mapping[int, str], *, after: Sequence[Edit] = ()
+        self,
+        base: Path,
+        edits: Sequence[Edit],
+        pile: Pile,
+        labels: Mapping[int, str],
+        *,
+        after: Sequence[Edit] = (),
+        owner: str = "",
     ) -> str:
         """A new set: the one read into `base`, changed by `edits`, with the pictures at the places `labels` of `pile`
-        in their classes, and then changed by `after`. Gives its key. Raises TooLargeError and DiskFullError."""
+        in their classes, and then changed by `after`. Gives its key. Raises TooLargeError, DiskFullError and
+        OwnerFullError."""
         reading = Reading.load(base)
-        key, folder = self._new(reading.source)
+        key, folder = self._new(reading.source, owner)
         try:
             made, changed = grown(reading, edits, pile, labels, folder / SET, self._settings)
             self.change(key, (*changed, *after))
@@ -127,16 +140,22 @@ class Sets:
             return False
         return [one.digest for one in old] == [one.digest for one in reading.stored[: len(old)]]
 
-    def _new(self, name: str) -> tuple[str, Path]:
+    def _new(self, name: str, owner: str) -> tuple[str, Path]:
+        key, folder = self._new_folder(owner)
+        (folder / NAME).write_text(plain(name), encoding="utf-8")
+        return key, folder
+
+    def _new_folder(self, owner: str) -> tuple[str, Path]:
+        self._belongings.admit(owner)
         key = new_key()
         folder = folder_of(self._settings.sets_dir, key)
         assert folder is not None, "keys come from new_key"
         folder.mkdir(parents=True)
-        (folder / NAME).write_text(plain(name), encoding="utf-8")
+        sign(folder, owner)
         return key, folder
 
     def _begin(self, folder: Path, uploads: Sequence[Upload], name: str, before: Before | None = None) -> None:
-        self._busy.add(folder)
+        self._busy[folder] = held(folder)
         work = (folder, uploads, name, before)
         threading.Thread(target=self._read, args=work, name="reading", daemon=True).start()
 
@@ -158,15 +177,15 @@ class Sets:
             pass
         except TLError as error:
             events.append(Failed.of(error))
-        except Exception:
+        except Exception as error:
             log.exception("reading %s failed", folder.name)
-            events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+            events.append(Failed.of(disk.trouble(error, folder) or error))
         finally:
             shutil.rmtree(folder / "uploads", ignore_errors=True)
             if stop.exists():
                 (folder / NAME).unlink(missing_ok=True)  # gone for the page at once
                 shutil.rmtree(folder, ignore_errors=True)
-            self._busy.discard(folder)
+            os.close(self._busy.pop(folder))
         if read:
             self._look_closer(folder)
 
@@ -208,7 +227,7 @@ class Sets:
     def tidy(self) -> None:
         """Remove what readings that a restart cut off have left; their pages are told that they are gone."""
         for folder in self._settings.sets_dir.glob("*"):
-            if folder not in self._busy:
+            if not is_held(folder):
                 shutil.rmtree(folder / "uploads", ignore_errors=True)
                 if not (folder / SET / FILE).exists():
                     shutil.rmtree(folder / SET, ignore_errors=True)
@@ -217,6 +236,16 @@ class Sets:
         folder = self.find(key)
         if folder is not None and not (folder / SET / FILE).exists():
             (folder / STOP).touch()
+
+    def remove(self, key: str) -> None:
+        """Delete the set behind `key`, read or being read; runs made from it keep their models."""
+        folder = self.find(key)
+        if folder is None:
+            return
+        if is_held(folder):
+            (folder / STOP).touch()
+        else:
+            delete_set(self._settings, folder)
 
     def name(self, key: str) -> str | None:
         """What the upload behind `key` was called; None when there is no such set."""
@@ -228,7 +257,7 @@ class Sets:
     def lost(self, key: str) -> bool:
         """Whether the reading behind `key` neither ended nor goes on: the program was restarted in the middle."""
         folder = self.find(key)
-        if folder is None or folder in self._busy:
+        if folder is None or is_held(folder):
             return False
         events = EventLog(folder).new()
         return not events or not isinstance(events[-1], LAST)
@@ -287,8 +316,7 @@ class Sets:
         folder = self.find(key)
         if folder is None or not images.skipped:
             return None
-        path = self._settings.data_dir / "web" / "exports" / folder.name / "not-used.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = Downloads(self._settings).fixed_place(folder.name, "not-used.csv")
         rows = [(file.name, say(language, f"skip.{file.reason}")) for file in images.skipped]
         path.write_text(table_csv((say(language, "data.col_file"), say(language, "data.col_reason")), rows), "utf-8")
         return str(path)
@@ -305,13 +333,9 @@ class Sets:
 
     # collecting, class by class
 
-    def new_collection(self) -> str:
-        """The key of a new, empty collection."""
-        key = new_key()
-        folder = folder_of(self._settings.sets_dir, key)
-        assert folder is not None, "keys come from new_key"
-        folder.mkdir(parents=True)
-        return key
+    def new_collection(self, owner: str = "") -> str:
+        """The key of a new, empty collection. Raises OwnerFullError."""
+        return self._new_folder(owner)[0]
 
     def collection(self, key: object) -> Collection | None:
         """The collection behind `key`; None when it is gone."""

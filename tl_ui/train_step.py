@@ -1,6 +1,7 @@
 """Step 2: one button, an honest time, live progress, and Stop that keeps the best."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
-from tl_ui.remembered import with_run
+from tl_ui.lessons import lessons
+from tl_ui.parts import waiting
+from tl_ui.remembered import owner_of, with_run
 from tl_ui.words import duration, error_sentence, language_of, say
 from tl_ui.workspace import Memory, Workspace, follow_events
 from tl_ui.zerogpu import account_for
@@ -39,12 +42,16 @@ class TrainStep:
             elem_id="going-on",
         )
         self.estimated = gr.Markdown(elem_id="estimate")
+        if work.settings.forgetful:
+            gr.Markdown(t("yours.forgetful"), elem_id="forgetful")
         start = gr.Button(t("train.start"), variant="primary", elem_id="start")
         progress = gr.HTML(elem_id="progress")
         stop = gr.Button(t("train.stop"), variant="stop", visible=False, elem_id="stop")
         go_on = gr.Button(t("train.go_on"), visible=False, elem_id="go-on")
         on_processor = gr.Button(t("train.on_processor"), visible=False, elem_id="on-processor")
         self.to_next = gr.Button(t("nav.to_results"), variant="primary", visible=False, elem_id="to-results")
+        told_later = waiting.waiting("waiting")
+        taught = gr.HTML(elem_id="lessons")
         with gr.Accordion(t("train.advanced"), open=False, elem_id="advanced"):
             self.choices.draw_advanced()
         self.back = gr.Button(t("nav.back"), elem_id="back-to-data")
@@ -58,11 +65,13 @@ class TrainStep:
             how,
             self.estimated,
             self.choices.effort,
+            told_later,
+            taught,
         ]
         self.asked = [memory, going_on, *self.choices.inputs]
         self.told = [self.estimated, self.choices.mirror, self.choices.frames, going_on]
 
-        begun = start.click(self.begin, self.asked, memory, **PRIVATE)
+        begun = start.click(self.begin, self.asked, [memory, self.to_next], **PRIVATE)
         begun.success(self.follow, memory, self.outputs, **FOLLOW)
         resumed = go_on.click(self.go_on, memory, None, **PRIVATE)
         resumed.success(self.follow, memory, self.outputs, **FOLLOW)
@@ -84,7 +93,7 @@ class TrainStep:
             asked, device = self._wishes(memory, going_on, values)
             plan, row = self._work.plan(images, asked, device)
         except TLError as error:
-            return error_sentence(language, error), "", "", offered
+            return markdown_text(error_sentence(language, error), 400), "", "", offered
         seconds = duration(language, plan.seconds or 0)
         why = " ".join(say(language, f"reason.{reason.code}", **reason.values) for reason in plan.reasons)
         shown = mirror(
@@ -92,6 +101,8 @@ class TrainStep:
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
         told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
+        if (plan.seconds or 0) > (most := self._work.settings.max_run_seconds):
+            told += " **" + say(language, "train.longer_than_allowed", seconds=duration(language, most)) + "**"
         if self._work.lender(device) is not None:
             told += f" {say(language, 'train.borrowed')} {say(language, f'train.quota.{account_for(plan)}')}"
         if plan.wishes.start_from and (lost := self._work.forgotten(base, images)):
@@ -106,13 +117,15 @@ class TrainStep:
         return self._work.going_on_from(base, made), device
 
     @speaks
-    def begin(self, request: gr.Request, memory: Memory, going_on: bool, *values: Any) -> Memory:
-        """Queue a run."""
-        key = self._work.start(str(memory.get("set", "")), *self._wishes(memory, going_on, values))
+    def begin(self, request: gr.Request, memory: Memory, going_on: bool, *values: Any) -> tuple[Memory, Any]:
+        """Queue a run, whose results nobody can look at yet."""
+        key = self._work.start(
+            str(memory.get("set", "")), *self._wishes(memory, going_on, values), owner=owner_of(memory)
+        )
         if key is None:
             raise gr.Error(say(language_of(request), "error.gone"), print_exception=False)
         self._work.warm_up()
-        return with_run(memory, key) | {"step": 2}
+        return with_run(memory, key) | {"step": 2}, _HIDE
 
     @speaks
     def go_on(self, memory: Memory, request: gr.Request) -> None:
@@ -128,19 +141,22 @@ class TrainStep:
 
     async def follow(self, memory: Memory, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Show how the run goes on until it is over."""
-        language, run = language_of(request), self._work.run(str(memory.get("run", "")))
+        language, key = language_of(request), str(memory.get("run", ""))
+        run = self._work.run(key)
         idle = gr.update(value=say(language, "train.start"), visible=True, variant="primary")
+        nothing = (idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW, waiting.NOTHING, "")
         if run is None:
-            yield "", idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
+            yield "", *nothing
             return
         seen: list[Event] = []
         log, last = EventLog(run.path), None
+        taught = asyncio.create_task(asyncio.to_thread(self._lessons, key, language))
         while run.path.exists():
             follow_events(log, seen)
             state = panel.training(
                 seen,
                 language,
-                ahead=self._work.ahead(run),
+                place=self._work.line.place(run),
                 stopping=run.stop_asked(),
                 trouble=self._work.trainer_in_trouble(),
             )
@@ -153,15 +169,25 @@ class TrainStep:
                 said = gr.update(visible=not state.running and not state.finished)
                 go_on, usable = gr.update(visible=state.resumable), gr.update(visible=state.usable)
                 here, effort = gr.update(visible=state.refused), gr.update(visible=not state.running)
-                yield state.html, again, running, go_on, here, usable, said, said, effort
+                later = waiting.shown(key, running=state.running, finished=state.finished, percent=state.percent)
+                yield state.html, again, running, go_on, here, usable, said, said, effort, later, gr.skip()
+            if taught is not None and (taught.done() or not state.running):
+                told, taught = await taught, None
+                yield *[gr.skip()] * (len(self.outputs) - 1), told
             if not state.running:
                 return
             await asyncio.sleep(_POLL_SECONDS)
-        yield figures.message("bad", say(language, "error.gone")), idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW
+        yield figures.message("bad", say(language, "error.gone")), *nothing
+
+    def _lessons(self, key: str, language: str) -> str:
+        """What happens in the run behind `key`, as HTML; nothing when its pictures are gone."""
+        run, images = self._work.run(key), self._work.images_of(key)
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, TLError):  # they go away meanwhile
+            if run is not None and images is not None:
+                return lessons(images, run.request().plan, language)
+        return ""
 
     def ask_to_stop(self, memory: Memory) -> Any:
         """Ask the worker to finish with what it has."""
-        run = self._work.run(str(memory.get("run", "")))
-        if run is not None:
-            run.ask_to_stop()
+        self._work.stop(str(memory.get("run", "")))
         return gr.update(interactive=False)

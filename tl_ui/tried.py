@@ -46,7 +46,7 @@ def answer(found: "Prediction", strange: bool, language: str) -> str:
             f'<section id="one-answer"><p id="one-strange" class="tl-strange">{esc(say(language, "use.strange"))}</p>'
             f"<details><summary>{esc(say(language, 'use.strange_names'))}</summary>{_bars(found)}</details></section>"
         )
-    sentence = _likely(found.likely, language)
+    sentence = _likely(found, language)
     likely = f"<p>{esc(sentence)}</p>" if sentence else ""
     return (
         f'<section id="one-answer" aria-label="{esc(say(language, "use.answer"))}">'
@@ -60,7 +60,7 @@ def spoken(found: "Prediction", strange: bool, live: bool, language: str) -> str
         return say(language, "use.strange")
     if live:
         return found.label
-    return " ".join(part for part in (_sure(found, language), _likely(found.likely, language)) if part)
+    return " ".join(part for part in (_sure(found, language), _likely(found, language)) if part)
 
 
 def pictures(picture: str, why: str, label: str, language: str) -> str:
@@ -104,9 +104,10 @@ def _sure(found: "Prediction", language: str) -> str:
     return say(language, "use.sure", name=found.label, percent=percent)
 
 
-def _likely(names: Sequence[str], language: str) -> str:
-    """Nothing for one name: the answer says that already."""
-    if len(names) < 2:
+def _likely(found: "Prediction", language: str) -> str:
+    """Nothing for one name, which the answer says already, nor for both of two classes, which everybody knows."""
+    names = found.likely
+    if len(names) < 2 or len(found.ranking) == 2:
         return ""
     if len(names) == 2:
         return say(language, "use.likely_two", first=names[0], second=names[1])

@@ -39,5 +39,5 @@ class UseStep:
         if report is None:
             return gr.update(interactive=False), gr.update()
         self._work.warm_up()
-        download = gr.update(value=str(self._work.export_bundle(report.bundle)), interactive=True)
+        download = gr.update(value=str(self._work.downloads.bundle(report.id, report.bundle)), interactive=True)
         return download, self._share.choices(memory)

@@ -5,39 +5,42 @@ whoever does not hold it finds nothing.
 """
 
 import contextlib
-import json
 import logging
 import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from tl_core.bundle.files import to_zip
 from tl_core.bundle.opening import open_bundle
 from tl_core.data.imageset import RGB, ImageSet
 from tl_core.data.intake import decode_files
 from tl_core.data.pixels import PixelStore
 from tl_core.data.understand import load, ready
-from tl_core.errors import NotABundleError
-from tl_core.evaluation.learning_curve import LearningCurve
-from tl_core.evaluation.metrics import Evaluation
-from tl_core.events import Event, Progress
+from tl_core.errors import NotABundleError, NothingTrainedError
+from tl_core.events import Event, Failed, Progress
 from tl_core.exports.process import export
 from tl_core.exports.record import Export, Kind, state_of
 from tl_core.hub.checks import PushCheck, PushWish
 from tl_core.hub.fetch import fetch, name_of
 from tl_core.hub.publish import publish
 from tl_core.hub.push import Pushed
-from tl_core.jobs.runs import REMOVED, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key, queued
+from tl_core.jobs.belongings import Belongings
+from tl_core.jobs.janitor import delete_run
+from tl_core.jobs.runs import REMOVED, TROUBLE, EventLog, Request, RunFolder, folder_of, new_key
 from tl_core.jobs.slices import SLICED
+from tl_core.jobs.store import Job, Store
 from tl_core.models.availability import local_rows
 from tl_core.models.catalogue import Backbone, find
+from tl_core.queue_errors import QueueError
 from tl_core.settings import Settings
 from tl_core.training.plan import Facts, Machine, Plan, Wishes, make_plan
+from tl_ui.downloads import Downloads
+from tl_ui.line import Line
+from tl_ui.run_report import Report
 from tl_ui.sets import Sets
 from tl_ui.thumbnails import thumbnail
 
@@ -48,76 +51,22 @@ if TYPE_CHECKING:
 # What the browser keeps: the keys of one's set and run, and the step one is at.
 Memory = dict[str, Any]
 
-_Read = TypeVar("_Read")
 _REMOVING = 1_200  # half seconds that a run may take to stop; later the sweep finds it
 _EXAMPLES = 6  # pictures on a published card
 log = logging.getLogger("transfer_lab.page")
 
 
-@dataclass(frozen=True)
-class Report:
-    """A finished run: where its bundle is, how good it is (`crossed`: by cross-validation over all pictures), what more
-    pictures would bring, how and when (ISO 8601) it was made, in how many seconds, and whether from an earlier model.
-    `training` may be a stranger's."""
-
-    bundle: Path
-    evaluation: Evaluation
-    backbone: str
-    went_on: bool = False
-    crossed: Evaluation | None = None
-    curve: LearningCurve | None = None
-    created: str = ""
-    seconds: float = 0.0
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def shown(self) -> Evaluation:
-        """The scores that speak for the model."""
-        return self.evaluation if self.crossed is None else self.crossed
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of cross-validation that the scores shown are from; 0 where they are those of test pictures."""
-        found = self.training.get("rounds")
-        known = found if type(found) is int and 0 < found < 1000 else 1
-        return 0 if self.crossed is None else known
-
-    @classmethod
-    def load(cls, folder: Path) -> "Report | None":
-        """The report of the run in `folder`; None where there is none that can be read."""
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-            record = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            training = record.get("training", {})
-            seconds = [taken for taken in record.get("seconds", {}).values() if type(taken) in (int, float)]
-            return cls(
-                folder / "bundle",
-                Evaluation.from_dict(record["evaluation"]),
-                str(record["backbone"]),
-                training.get("went_on") is True,
-                _sound(Evaluation.from_dict, record.get("crossed")),
-                _sound(LearningCurve.from_dict, record.get("curve")),
-                str(record.get("created", "")),
-                sum(seconds),
-                training,
-            )
-        return None
-
-
-def _sound(read: Callable[[dict[str, Any]], _Read], record: dict[str, Any] | None) -> _Read | None:
-    """What `read` makes of a part of a record, None where that is missing or damaged."""
-    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
-        return None if record is None else read(record)
-    return None
-
-
 class Workspace:
     """All that one web process keeps: settings, and the predictors used last."""
 
-    def __init__(self, settings: Settings, borrower: "Borrower | None" = None) -> None:
+    def __init__(self, settings: Settings, store: Store | None = None, borrower: "Borrower | None" = None) -> None:
         self.settings, self.borrower = settings, borrower
+        self.store = Store(settings) if store is None else store
+        self.line, self.downloads = Line(settings, self.store), Downloads(settings)
+        self.belongings = Belongings(settings, self.store)
         self._predictors: OrderedDict[str, Predictor] = OrderedDict()
         self._lock = threading.Lock()
-        self.sets = Sets(settings)
+        self.sets = Sets(settings, self.belongings)
 
     # training
 
@@ -132,8 +81,9 @@ class Workspace:
         """Who borrows a GPU for runs on `device`; None where they run on this machine's own."""
         return self.borrower if device in ("auto", "cuda") else None
 
-    def start(self, set_key: str, wishes: Wishes, device: str = "auto") -> str | None:
-        """Queue a run on the set; gives the run's key, or None when the set is gone. Raises IntakeError."""
+    def start(self, set_key: str, wishes: Wishes, device: str = "auto", *, owner: str = "") -> str | None:
+        """Queue a run of `owner` on the set; gives the run's key, or None when the set is gone. Raises IntakeError and
+        QueueError."""
         images = self.sets.images(set_key)
         if images is None:
             return None
@@ -144,16 +94,24 @@ class Workspace:
             shutil.copytree(wishes.start_from, kept)
             made = replace(made, wishes=replace(made.wishes, start_from=str(kept)))
         borrowed = self.lender(device)
-        request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key))
+        request = Request(str(images.folder), made, SLICED if borrowed else device, self.sets.edits(set_key), owner)
         run = RunFolder.create(self.settings, key, request)
         run.rename(images.source)
+        try:
+            self.store.submit(Job(run.path.name, owner, request.device, made.seconds or 0.0))
+        except QueueError:
+            run.remove()
+            raise
         if borrowed:
             borrowed.start(run)
         return key
 
-    def open_model(self, file: Path | None, repo: str, *, token: str = "") -> "Iterator[Progress | str]":
-        """Make the model in the zip `file`, or else the model `repo` of the Hub, a finished run; the last one is the
-        run's key. Raises BundleError and HubError."""
+    def open_model(
+        self, file: Path | None, repo: str, *, token: str = "", owner: str = ""
+    ) -> "Iterator[Progress | str]":
+        """Make the model in the zip `file`, or else the model `repo` of the Hub, a finished run of `owner`; the last
+        one is the run's key. Raises BundleError, HubError and OwnerFullError."""
+        self.belongings.admit(owner)
         key = new_key()
         folder = self._folder(self.settings.runs_dir, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +124,7 @@ class Workspace:
         try:
             open_bundle(source, folder, name="" if file else name_of(repo))
             RunFolder(folder).rename(file.stem if file else name_of(repo))
+            self.store.restore(Job(folder.name, owner, state="over"))
         finally:
             if file is None:
                 shutil.rmtree(source, ignore_errors=True)
@@ -195,14 +154,27 @@ class Workspace:
         return None
 
     def go_on(self, key: str, device: str | None = None) -> bool:
-        """Queue a run that was stopped again, on another device where one is given; False when it is gone."""
+        """Queue a run that was stopped again, on another device where one is given; False when it is gone. Raises
+        QueueError."""
         run = self.run(key)
         if run is None:
             return False
-        run.queue_again(device)
-        if self.borrower is not None and run.request().device == SLICED and not run.claimed():
-            self.borrower.start(run)
+        id = run.path.name
+        self.store.admit(id)
+        if run.open_again(device):
+            device = run.request().device
+            self.store.again(id, device)
+            if self.borrower is not None and device == SLICED:
+                self.borrower.start(run)
         return True
+
+    def stop(self, key: str) -> None:
+        """Ask whoever trains the run behind `key` to finish with what there is; one that waits is over at once."""
+        run = self.run(key)
+        if run is not None:
+            run.ask_to_stop()
+            if self.store.withdraw(run.path.name):
+                EventLog(run.path).append(Failed.of(NothingTrainedError()))
 
     def example_picture(self, images: ImageSet) -> RGB | None:
         """One picture of the set, small."""
@@ -211,11 +183,6 @@ class Workspace:
     def run(self, key: str) -> RunFolder | None:
         folder = self._find(self.settings.runs_dir, key)
         return None if folder is None else RunFolder(folder)
-
-    def ahead(self, run: RunFolder) -> int:
-        """Runs in the queue before `run`; 0 when it is next or being trained."""
-        waiting = [other.path for other in queued(self.settings)]
-        return waiting.index(run.path) if run.path in waiting else 0
 
     def trainer_in_trouble(self) -> bool:
         """Whether the training process dies again and again before it is ready."""
@@ -229,13 +196,22 @@ class Workspace:
     def remove_run(self, key: str) -> None:
         """Delete the run behind `key`: at once for everybody, from the disk when nobody works on it any more."""
         run = self.run(key)
-        if run is not None and not run.remove():
-            threading.Thread(target=self._remove, args=(run,), name="removing", daemon=True).start()
+        if run is not None and not delete_run(self.settings, self.store, run):
+            self._go_on_removing([run])
 
-    def _remove(self, run: RunFolder) -> None:
+    def remove_everything(self, owner: str) -> None:
+        """Delete all sets and runs of that owner, and every copy of them; those being trained are stopped first."""
+        self._go_on_removing(self.belongings.delete(owner))
+
+    def _go_on_removing(self, runs: list[RunFolder]) -> None:
+        if runs:
+            threading.Thread(target=self._remove, args=(runs,), name="removing", daemon=True).start()
+
+    def _remove(self, runs: list[RunFolder]) -> None:
         for _ in range(_REMOVING):
             time.sleep(0.5)
-            if run.remove():
+            runs = [run for run in runs if not delete_run(self.settings, self.store, run)]
+            if not runs:
                 return
 
     # using
@@ -331,48 +307,15 @@ class Workspace:
         store = PixelStore(images)
         return [store[number] for number in list(first.values())[:_EXAMPLES]]
 
-    def export_csv(self, rows: "list[tuple[str, Prediction | str]]", class_names: tuple[str, ...]) -> Path:
-        """Predictions by file name as a CSV file to download."""
-        from tl_core.bundle.table import predictions_csv
-
-        path = self._export_path("predictions.csv")
-        path.write_text(predictions_csv(rows, class_names), encoding="utf-8")
-        return path
-
     def report_file(self, key: str, language: str) -> Path:
         """The report of the run behind `key` as a page to download. Raises NotABundleError when the run is gone."""
         from tl_ui.report import html_report
 
-        text = html_report(self, key, language)
-        path = self._export_path("report.html")
+        text, run = html_report(self, key, language), self.run(key)
+        assert run is not None, "there is a report of it"
+        path = self.downloads.fixed_place(run.path.name, f"report-{language}.html")
         path.write_text(text, encoding="utf-8")
         return path
-
-    def export_bundle(self, bundle: Path) -> Path:
-        """The bundle as a zip to download."""
-        return to_zip(bundle, self._export_path("my-classifier.zip"))
-
-    def shared_copy(self, file: Path) -> Path:
-        """A copy of `file` where the page may hand it out."""
-        return Path(shutil.copyfile(file, self._export_path(file.name)))
-
-    def _export_path(self, name: str) -> Path:
-        """A fresh, unguessable place under the page's own download folder for a file called `name`."""
-        folder = self.web_dir / "exports" / new_key()
-        folder.mkdir(parents=True)
-        return folder / name
-
-    @property
-    def web_dir(self) -> Path:
-        """Where Gradio keeps uploads and what it serves."""
-        return self.settings.data_dir / "web"
-
-    def sweep_exports(self) -> None:
-        """Delete downloads older than a set is kept."""
-        limit = time.time() - self.settings.keep_hours * 3600
-        for folder in (self.web_dir / "exports").glob("*"):
-            if folder.stat().st_mtime < limit:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self, parent: Path, key: str) -> Path:
         folder = folder_of(parent, key)

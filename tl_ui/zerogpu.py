@@ -8,6 +8,7 @@ is a word, everything else is in the run's folder.
 import contextvars
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,8 @@ from typing import Any
 
 from tl_core.errors import BorrowedTimeError, GpuInterruptedError, GpuQuotaError, GpuUnavailableError
 from tl_core.jobs.runs import RunFolder
-from tl_core.jobs.slices import Slice, asked_seconds, drive, release_orphans, train_slice
+from tl_core.jobs.slices import Slice, asked_seconds, drive_in_turn, release_orphans, train_slice
+from tl_core.jobs.store import Store
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
@@ -50,7 +52,7 @@ class Borrower:
     `settings` are those of runs on the GPU, whose speeds are remembered apart from the processor's.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         import spaces
 
         settings = replace(settings, speeds=Path("machine-gpu.json"))
@@ -62,13 +64,14 @@ class Borrower:
         def slice_of_gpu(path: str, seconds: int) -> str:
             return train_slice(path, seconds, settings)
 
-        self.settings, self._run_slice = settings, _named(slice_of_gpu)
-        release_orphans(settings)
+        self.settings, self._store, self._run_slice = settings, store, _named(slice_of_gpu)
+        release_orphans(settings, store)
 
     def start(self, run: RunFolder) -> None:
         """Drive the run from here on, on behalf of the visitor whose event this is."""
         context = contextvars.copy_context()
-        work = (drive, run, self._run_slice, self.settings)
+        name = f"borrowed-{secrets.token_hex(8)}"
+        work = (drive_in_turn, run, self._run_slice, self.settings, self._store, name)
         threading.Thread(target=context.run, args=work, name="borrowed-gpu", daemon=True).start()
 
 

@@ -272,7 +272,7 @@ def _info(record: dict[str, Any], name: str) -> BundleInfo:
         training, created = record["training"], record["created"]
         if any(one is not None and one.class_names != tuple(names) for one in (evaluation, crossed)):
             raise ValueError("evaluation")
-        likely = None if record.get("likely") is None else _likely(record["likely"], len(names))
+        likely = None if record.get("likely") is None else Likely.from_dict(record["likely"], len(names))
         if not (isinstance(training, dict) and isinstance(created, str) and len(created) <= _LONGEST_DATE):
             raise ValueError("training")
         return BundleInfo(
@@ -300,18 +300,6 @@ def _preprocessing(p: Any, row: Backbone) -> Preprocessing:
     ):
         raise ValueError("preprocessing")
     return Preprocessing(p["size"], p["framing"], p["crop_pct"], tuple(p["mean"]), tuple(p["std"]), interpolation)
-
-
-def _likely(record: Any, classes: int) -> Likely:
-    """As the manifest has it. Raises ValueError or TypeError."""
-    likely = Likely(**record)
-    shares = [share for share in (likely.coverage, likely.threshold) if share is not None]
-    size = 1 if likely.size is None else likely.size
-    if likely.threshold is None or not all(map(_is_share, shares)):
-        raise ValueError("likely")
-    if type(size) not in (int, float) or not 1 <= size <= classes:
-        raise ValueError("likely")
-    return likely
 
 
 def _is_share(value: object) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from tl_core.data.pixels import Preprocessing
 from tl_core.errors import plain
 from tl_core.evaluation.metrics import Evaluation
+from tl_core.filling import fill
 from tl_core.models.catalogue import Backbone
 
 Language = Literal["en", "zh"]
@@ -161,7 +162,7 @@ class Words:
         self.table = _table(language)
 
     def __call__(self, key: str, **values: object) -> str:
-        return self.table[key].format(**values) if values else self.table[key]
+        return fill(self.table[key], **values) if values else self.table[key]
 
     def sentences(self, *said: str) -> str:
         """Sentences after each other, as the language sets them; empty ones are none."""

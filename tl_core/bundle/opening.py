@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ def _opened(source: Path, folder: Path) -> float:
     accuracy = float(info.evaluation.accuracy)
     record = {
         "evaluation": info.evaluation.to_dict(),
+        "crossed": None if info.crossed is None else info.crossed.to_dict(),
+        "likely": None if info.likely is None else asdict(info.likely),
+        "false_alarm": None if info.unknown is None else info.unknown.false_alarm,
         "training": info.training,
         "backbone": info.backbone.id,
         "seconds": {},

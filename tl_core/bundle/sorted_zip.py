@@ -5,7 +5,6 @@ Class and file names come from strangers, and the zip may be unpacked on any sys
 """
 
 import re
-import shutil
 import time
 import unicodedata
 import zipfile
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_core import disk
 from tl_core.data.pile import Pile
-from tl_core.errors import DiskFullError, plain
+from tl_core.errors import plain
 from tl_core.settings import Settings
 
 if TYPE_CHECKING:  # the page starts without torch
@@ -59,9 +59,7 @@ def sort_into(
     """Write the zip at `target`: what is strange, less sure than `least` in [0, 1] or unreadable lies in folders of its
     own. `table` is the name and text of a table put beside the folders. Raises DiskFullError."""
     total = sum(file.original[1] for file in pile.files if file.original is not None)
-    free = shutil.disk_usage(target.parent).free
-    if free < total + settings.free_disk_reserve:
-        raise DiskFullError(free=f"{free / 1e9:.1f} GB")
+    disk.need(target.parent, total + settings.free_disk_reserve)
     names = _Names()
     name_of_table = names.take("", table[0])
     classes = sorted({one.label for one in found.values()})

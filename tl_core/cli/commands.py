@@ -1,4 +1,5 @@
-"""The command line: `python -m tl_core inspect | train | predict | export | push | deploy-space | doctor`.
+"""The command line, typed as `transfer-lab` or `python -m tl_core`:
+`inspect | train | predict | export | push | deploy-space | doctor`.
 
 Results go to stdout, progress to stderr. A user's mistake is one sentence and exit status 2; Ctrl-C keeps the best
 so far. Heavy imports happen inside the commands, so that `--help` and a wrong path answer at once.
@@ -12,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tl_core import redaction, wording
+from tl_core import disk, redaction, wording
 from tl_core.cli import export as export_command
 from tl_core.cli import hub as hub_commands
 from tl_core.cli import train as train_command
 from tl_core.cli.reading import add_way, describe, oddities, prepared, summary
-from tl_core.cli.terminal import print_json, show
+from tl_core.cli.terminal import print_json, program, show
 from tl_core.errors import OptionError, TLError
 from tl_core.settings import Settings
 
@@ -34,9 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever was reading has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a path the person named that cannot be read or written
-        if error.filename is None or error.strerror is None:
+    except Exception as error:
+        if (sentence := disk.trouble(error, getattr(args, "out", None) or Path.cwd())) is not None:
+            return _refuse(str(sentence))
+        if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
             raise
+        # a path the person named, which cannot be read or written
         return _refuse(
             f"“{error.filename}” cannot be used: {error.strerror}. Choose another place, or change its permissions."
         )
@@ -51,7 +55,7 @@ def _refuse(sentence: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tl_core", description="Image classifiers from picture folders.")
+    parser = argparse.ArgumentParser(prog=program(), description="Image classifiers from picture folders.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="say what a zip or folder of pictures is understood as")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tl_core import wording
@@ -14,6 +15,11 @@ from tl_core.events import EpochEnd, Event, Notice, Planned, Progress, Ready, to
 _BAR = 24
 _TWICE = 1.0  # seconds
 T = TypeVar("T")
+
+
+def program() -> str:
+    """What was typed to get here, to be typed again."""
+    return "transfer-lab" if Path(sys.argv[0]).stem == "transfer-lab" else "python -m tl_core"
 
 
 def show(events: Iterator[Event], *, as_lines: bool = False) -> Event | None:

@@ -10,10 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from tl_core import wording
+from tl_core import disk, wording
 from tl_core.bundle.files import MANIFEST, from_zip, present
 from tl_core.cli.reading import add_way, describe, prepared, summary, to_train_on
-from tl_core.cli.terminal import print_json, show, stop_flag
+from tl_core.cli.terminal import print_json, program, show, stop_flag
 from tl_core.data.edits import Edit, from_record, to_record
 from tl_core.data.imageset import ImageSet
 from tl_core.data.understand import load
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int | None:
         return 2
     except OSError as error:
         if args.events:
-            print(to_line(Failed("file", str(error))), end="", flush=True)
+            sentence = disk.trouble(error, args.out or args.resume or Path.cwd())
+            print(to_line(Failed.of(sentence) if sentence else Failed("file", str(error))), end="", flush=True)
         raise
     _tell(args, finished)
     return None
@@ -302,4 +303,4 @@ def _say(args: argparse.Namespace, finished: Finished, report: dict[str, Any]) -
         print(f"Twice as many pictures would bring about {100 * curve['gain']:+.1f} points.")
     print(f"Model: {finished.bundle}")
     if finished.reason == "stopped":
-        print(f"Stopped early. To go on: python -m tl_core train --resume {args.out}")
+        print(f"Stopped early. To go on: {program()} train --resume {args.out}")

@@ -7,7 +7,6 @@ this process, its parent only sees the line that is missing and starts another c
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tl_core import disk
 from tl_core.data.archive import Source, Upload
 from tl_core.data.decode import PictureProblemError, decode, thumbnail
 from tl_core.data.imageset import RGB, THUMB_SIDE
@@ -59,7 +59,7 @@ def main() -> None:
     except IntakeError as error:
         _say(error=type(error).__name__, values=error.values)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        if error.errno not in disk.FULL:
             raise
         _say(error="DiskFullError", values={"free": f"{free / 1e9:.1f} GB"})
     except MemoryError:

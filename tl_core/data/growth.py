@@ -4,19 +4,19 @@ A reading is never changed, so a run that was made from it stays what it was. Ev
 come behind them. The closer look (`review`) has to be taken anew.
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tl_core import disk
 from tl_core.data.edits import Edit, Move
 from tl_core.data.imageset import PIXELS, THUMBS, Classes, Reading, Stored
 from tl_core.data.layout import Part, merge_labels
 from tl_core.data.pile import Pile
 from tl_core.data.understand import understand, way_of
-from tl_core.errors import DiskFullError, TooLargeError
+from tl_core.errors import TooLargeError
 from tl_core.settings import Settings
 
 _PIECE = 1 << 24  # bytes
@@ -42,9 +42,7 @@ def grown(
         limit = f"{settings.max_pictures:,}"
         raise TooLargeError(found=f"{total:,}", unit="pictures", name=reading.source, limit=limit)
     sizes = [(reading.folder / name).stat().st_size for name in (PIXELS, THUMBS)]
-    free = shutil.disk_usage(reading.folder).free
-    if free < sum(sizes) + settings.free_disk_reserve:
-        raise DiskFullError(free=f"{free / 1e9:.1f} GB")
+    disk.need(reading.folder, sum(sizes) + settings.free_disk_reserve)
     folder.mkdir(parents=True)
     try:
         for name in (PIXELS, THUMBS):
@@ -57,9 +55,9 @@ def grown(
         made.save()
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if (sentence := disk.trouble(error, folder.parent)) is None:
             raise
-        raise DiskFullError(free=f"{shutil.disk_usage(folder.parent).free / 1e9:.1f} GB") from error
+        raise sentence from error
     rows: dict[str, list[int]] = {}
     for row, at in enumerate(places, start=len(reading.stored)):
         rows.setdefault(labels[at], []).append(row)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tl_core import errors
+from tl_core import disk, errors
 from tl_core.data.archive import Upload
 from tl_core.data.child import SilentError, child_lines
 from tl_core.data.imageset import FILE, PIXELS, RGB, THUMBS, Classes, Reading, Skipped, Stored
@@ -77,9 +77,7 @@ def prepare(
     folder.mkdir(parents=True)
     finished = False
     try:
-        free = shutil.disk_usage(folder).free
-        if free < settings.free_disk_reserve:
-            raise errors.DiskFullError(free=f"{free / 1e9:.1f} GB")
+        disk.need(folder, settings.free_disk_reserve)
         so_far = _SoFar()
         yield from _read(uploads, folder, settings, so_far, should_stop, name=name)
         if not so_far.complete or should_stop():

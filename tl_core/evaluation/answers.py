@@ -2,6 +2,7 @@
 labels and comparisons are made from. It stays with the run and is in no bundle."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 FILE = "answers.npz"
+# What reading a damaged file of numpy's may raise; the last two are of entries that seem encrypted or oddly packed.
+# fmt: off
+DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, RuntimeError,
+    NotImplementedError,
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -47,5 +55,5 @@ class Answers:
         try:
             with np.load(folder / FILE, allow_pickle=False) as kept:
                 return cls(**{name: kept[name] for name in kept.files})
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        except DAMAGE:
             return None

@@ -6,6 +6,7 @@ calibrated probability reaches a threshold that was found on pictures the head h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,18 @@ class Likely:
     threshold: float
     coverage: float | None = None
     size: float | None = None
+
+    @classmethod
+    def from_dict(cls, record: Any, classes: int) -> "Likely":
+        """The inverse of `asdict`, also after JSON; the record may be a stranger's. Raises ValueError or TypeError."""
+        found = cls(**record)
+        shares = [share for share in (found.threshold, found.coverage) if share is not None]
+        size = 1 if found.size is None else found.size
+        if found.threshold is None or not all(type(n) in (int, float) and 0 <= n <= 1 for n in shares):
+            raise ValueError("no threshold of likely classes")
+        if type(size) not in (int, float) or not 1 <= size <= classes:
+            raise ValueError("no number of likely classes")
+        return found
 
     def sets(self, probabilities: npt.NDArray[np.float32]) -> list[list[int]]:
         """The likely classes for each row of (N, C), most likely first, at least the first."""

@@ -3,14 +3,14 @@
 They stay in the run folder and never travel in a bundle: they say much of single pictures.
 """
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from tl_core.evaluation.answers import DAMAGE
 
 FILE = "taught.npz"
 _LARGEST = float(np.finfo(np.float16).max)
@@ -43,7 +43,7 @@ class Taught:
         try:
             with np.load(folder / FILE, allow_pickle=False) as stored:
                 rows, features = stored["rows"], stored["features"]
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        except DAMAGE:
             return None
         shapes = rows.ndim == 1 and features.ndim == 2 and len(rows) == len(features)
         if not shapes or rows.dtype != np.int64 or features.dtype != np.float16 or not np.isfinite(features).all():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tl_core import disk
 from tl_core.bundle.predictor import Predictor
 from tl_core.data.imageset import RGB
 from tl_core.events import Progress
@@ -88,7 +89,7 @@ def make(
     bundle: Path, kind: Kind, into: Path, pictures: Sequence[RGB], *, yours: bool = True
 ) -> Iterator[Progress | Export]:
     """Make the export of `kind` in `into`/`kind`, asking it about at most 500 of the `pictures`, which say whether they
-    are the user's own. One made earlier is found again. Raises BundleError."""
+    are the user's own. One made earlier is found again. Raises BundleError, DiskFullError and DiskFailedError."""
     model, way = state_of(bundle), _WAYS[kind]
     if (found := Export.load(into, kind, model)) is not None:
         yield found
@@ -108,6 +109,8 @@ def make(
             return
         made = way.write(predictor, plain, folder, pictures)
     except Exception as error:  # a converter's own words help nobody who only wants the file
+        if (sentence := disk.trouble(error, into)) is not None:
+            raise sentence from error
         print(f"{kind}: {error!r}"[:2000], file=sys.stderr)  # noqa: T201
         yield Export(kind, "", problem="cannot_be_converted")
         return

@@ -11,11 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tl_core import disk
 from tl_core.data.child import SilentError, child_lines
 from tl_core.data.edits import Edit, from_record, to_record
-from tl_core.errors import ExportFailedError
+from tl_core.errors import DiskFullError, ExportFailedError
 from tl_core.events import Progress
 from tl_core.exports.record import Export, Kind
+from tl_core.queue_errors import DiskFailedError
 from tl_core.settings import scrubbed_environment
 
 _SILENCE = 600.0  # seconds a conversion of a large network may take without a word
@@ -31,7 +33,8 @@ def export(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress | Export]:
     """Make the export of `kind` in `into` in a process of its own, asking about the pictures of the set in `set_folder`
-    as changed by `edits`, or about drawn ones. The last is an `Export`, unless stopped. Raises ExportFailedError."""
+    as changed by `edits`, or about drawn ones. The last is an `Export`, unless stopped. Raises ExportFailedError,
+    DiskFullError and DiskFailedError."""
     job = {
         "bundle": str(bundle),
         "kind": kind,
@@ -46,6 +49,8 @@ def export(
         for line in lines:
             if "progress" in line:
                 yield Progress(**line["progress"])
+            elif "disk" in line:
+                raise DiskFullError(**line["disk"]) if line["disk"] else DiskFailedError
             else:
                 yield Export.from_record(line["export"])
                 return
@@ -76,11 +81,19 @@ def main() -> None:
     job = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # converters print what they like
-    pictures, yours = _pictures(job)
-    for step in make(Path(job["bundle"]), job["kind"], Path(job["into"]), pictures, yours=yours):
-        name = "progress" if isinstance(step, Progress) else "export"
-        out.write(json.dumps({name: asdict(step)}) + "\n")
+
+    def say(**line: object) -> None:
+        out.write(json.dumps(line) + "\n")
         out.flush()
+
+    try:
+        pictures, yours = _pictures(job)
+        for step in make(Path(job["bundle"]), job["kind"], Path(job["into"]), pictures, yours=yours):
+            say(**{"progress" if isinstance(step, Progress) else "export": asdict(step)})
+    except Exception as error:
+        if (sentence := disk.trouble(error, Path(job["into"]))) is None:
+            raise
+        say(disk=sentence.values)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The token is checked for form before any request, since a malformed one would co
 every error raised from here is our own sentence with no cause attached.
 """
 
-import errno
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tl_core.disk import FULL
 from tl_core.errors import (
     DiskFullError,
     HubRefusedError,
@@ -181,7 +181,7 @@ def status_of(error: BaseException) -> int | None:
 def _named(error: BaseException | None, repo: str, token: str, retried: bool) -> TLError | None:
     """The sentence for a failed request, or for the one behind `error`; None for what is no request."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL:
             return DiskFullError(free="0.0 GB")
         if isinstance(error, ValueError) and str(error).startswith("LFS batch"):  # the library's word for one file
             return HubStorageError(repo=repo) if _STORAGE.search(str(error)) else HubRefusedError(status="LFS")

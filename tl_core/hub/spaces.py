@@ -99,10 +99,13 @@ def check_storage(storage: str) -> None:
 
 def tracked(root: Path) -> list[str]:
     """The files of the project that belong on a Space: those git knows, so no data, no secrets and nothing built."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
-    if listed.returncode:
-        raise NotACheckoutError
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:  # no git, as in the container
+        raise NotACheckoutError from None
     names = [name for name in listed.stdout.decode().split("\0") if name]
+    if listed.returncode or "app.py" not in names:  # installed, perhaps in a folder that a checkout ignores
+        raise NotACheckoutError
     kept = [name for name in names if not name.startswith(_LEFT_OUT) and not (root / name).is_symlink()]
     return [name for name in kept if (root / name).is_file()]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tl_core import dataset_errors, errors, wording
+from tl_core import dataset_errors, disk, errors, wording
 from tl_core.data.child import SilentError, child_lines
 from tl_core.errors import TLError, plain
 from tl_core.events import Event, Progress
@@ -35,6 +35,17 @@ class Wish:
 def from_hub(data: str | Path) -> bool:
     """Whether `data` on a command line names a data set of the Hub ("hf://user/name", also when it became a path)."""
     return str(data).startswith("hf:/")
+
+
+def reachable(seconds: float = 2.0) -> bool:
+    """Whether the Hub answers at all within `seconds`."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=seconds)
+    except Exception:  # of whatever library answers for the network
+        return False
+    return True
 
 
 def parse(text: str) -> Wish:
@@ -77,9 +88,7 @@ def fetch(
     scratch.mkdir()
     complete = False
     try:
-        free = shutil.disk_usage(folder).free
-        if free < settings.free_disk_reserve:
-            raise errors.DiskFullError(free=f"{free / 1e9:.1f} GB")
+        disk.need(folder, settings.free_disk_reserve)
         job = {
             "repo": wish.repo,
             "config": wish.config,

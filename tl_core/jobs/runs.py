@@ -1,12 +1,13 @@
 """Run folders: the whole interface between a page, a worker and whoever comes back later.
 
     <data>/sets/<id>/   imageset.json, pixels.u8, features-*.npy, events.jsonl while it is read
-    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, journal.json, checkpoints/, bundle/, report.json,
-                        name.txt, removed
+    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, attempts, reserve, journal.json, checkpoints/,
+                        bundle/, report.json, name.txt, removed
 
 `<id>` is the hash of a 128-bit key that only its owner holds: folders cannot be found by guessing, and what is on disk
-does not give the key away. A run without `claimed` is queued; one whose last event ends it is over; one that is
-`removed` is gone for everybody and goes from the disk once nobody works on it.
+does not give the key away. Whoever works on a run holds the lock on `claimed`, which ends with the process. A run whose
+last event ends it is over; one that is `removed` is gone for everybody and goes from the disk once nobody works on it.
+Whose turn it is says the store.
 """
 
 import fcntl
@@ -17,11 +18,11 @@ import re
 import secrets
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tl_core import disk
 from tl_core.data.edits import Edit, from_record, to_record
 from tl_core.errors import plain
 from tl_core.events import LAST, Event, Paused, from_line, to_line
@@ -30,10 +31,11 @@ from tl_core.training.plan import Plan
 
 EVENTS, REQUEST, STOP, CLAIMED, ATTEMPTS = "events.jsonl", "request.json", "stop", "claimed", "attempts"
 NAME, REMOVED = "name.txt", "removed"
-# In the data folder: the worker is ready for runs; workers die before they get that far.
-READY, TROUBLE = "worker.ready", "worker.trouble"
+# In the data folder: what living workers touch; workers die before they get that far.
+WORKERS, TROUBLE = "workers", "worker.trouble"
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
 _MOST_NAME = 80
+_RESERVE_BYTES = 16_384
 
 
 def new_key() -> str:
@@ -43,24 +45,44 @@ def new_key() -> str:
 
 def folder_of(parent: Path, key: str) -> Path | None:
     """The folder that belongs to `key`, existing or not; None when `key` cannot be one."""
+    id = hashed(key)
+    return None if id is None else parent / id
+
+
+def hashed(key: object) -> str | None:
+    """What is kept of a key; None when it cannot be one."""
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         return None
-    return parent / hashlib.sha256(key.encode()).hexdigest()[:32]
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 class EventLog:
     """The events of one folder, appended by one process and followed by any number of others."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / EVENTS
+        self._file, self._reserve = folder / EVENTS, folder / "reserve"
         self._offset = 0
 
     def append(self, event: Event) -> None:
-        """Add a line; one that a killed process left half-written is closed first."""
+        """Add a line; one that a killed process or a full disk left half-written is closed first. On a full disk the
+        reserve of the folder is given up for it."""
+        try:
+            self._write(to_line(event))
+        except OSError as error:
+            if error.errno not in disk.FULL or not self._reserve.exists():
+                raise
+            self._reserve.unlink(missing_ok=True)
+            self._write(to_line(event))
+
+    def reserve(self) -> None:
+        """Keep room for news of a disk that is full."""
+        self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+
+    def _write(self, line: str) -> None:
         with self._file.open("ab+") as out:
             if out.tell() and os.pread(out.fileno(), 1, out.tell() - 1) != b"\n":
                 out.write(b"\n")
-            out.write(to_line(event).encode("ascii"))
+            out.write(line.encode("ascii"))
 
     def new(self) -> list[Event]:
         """Events appended since the last call; none while there is no file."""
@@ -75,6 +97,31 @@ class EventLog:
         return [event for line in complete.splitlines() if (event := _readable(line)) is not None]
 
 
+def held(folder: Path) -> int:
+    """A lock on `folder` that ends with `os.close` of it, or with the process. Raises BlockingIOError when another has
+    it, and FileNotFoundError without a folder."""
+    handle = os.open(folder / CLAIMED, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def is_held(folder: Path) -> bool:
+    """Whether some live process has the lock on `folder`."""
+    if not (folder / CLAIMED).exists():
+        return False
+    try:
+        os.close(held(folder))
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def _readable(line: bytes) -> Event | None:
     """The event of a line, or None for what a kill or a full disk left of one."""
     try:
@@ -85,12 +132,14 @@ def _readable(line: bytes) -> Event | None:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is to do: train by `plan` on the set in `set_folder`, changed by `edits`, with `device`."""
+    """What a run is to do: train by `plan` on the set in `set_folder`, changed by `edits`, with `device`; and whose it
+    is (the hash of their key)."""
 
     set_folder: str
     plan: Plan
     device: str = "auto"
     edits: tuple[Edit, ...] = ()
+    owner: str = ""
 
 
 class RunFolder:
@@ -102,11 +151,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, settings: Settings, key: str, request: Request) -> "RunFolder":
-        """Queue a run under `key`; it exists for the worker from the moment its request is complete."""
+        """Make the folder of a run under `key`; it exists from the moment its request is complete."""
         path = folder_of(settings.runs_dir, key)
         assert path is not None, "keys come from new_key"
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
+        EventLog(path).reserve()
         run.ask_for(request)
         return run
 
@@ -120,21 +170,16 @@ class RunFolder:
     def request(self) -> Request:
         record = json.loads((self.path / REQUEST).read_text(encoding="utf-8"))
         edits = from_record(record.get("edits", ()))
-        return Request(record["set_folder"], Plan.from_dict(record["plan"]), record.get("device", "auto"), edits)
+        plan, owner = Plan.from_dict(record["plan"]), str(record.get("owner", ""))
+        return Request(record["set_folder"], plan, record.get("device", "auto"), edits, owner)
 
     def claim(self) -> bool:
         """Take the run for this process until `release` or its death. False when another live process has it, or when
         it is gone."""
         try:
-            handle = os.open(self.path / CLAIMED, os.O_CREAT | os.O_RDWR)
-        except FileNotFoundError:
+            self._lock = held(self.path)
+        except (BlockingIOError, FileNotFoundError):
             return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return False
-        self._lock = handle
         if not (self.path / CLAIMED).exists():  # whoever had it deleted it
             self.release()
             return False
@@ -147,9 +192,9 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def claimed(self) -> bool:
-        """Whether some process, alive or dead, has taken the run."""
-        return (self.path / CLAIMED).exists()
+    def free(self) -> bool:
+        """Whether no live process has taken the run."""
+        return not is_held(self.path)
 
     def ask_to_stop(self) -> None:
         (self.path / STOP).touch()
@@ -184,17 +229,29 @@ class RunFolder:
         self.release()
         return not self.path.exists()
 
-    def queue_again(self, device: str | None = None) -> None:
-        """Let a run that was stopped go on from where it was left, on another device where one is given; nothing
-        happens to one that is under way."""
+    def open_again(self, device: str | None = None) -> bool:
+        """Make a run that was stopped ready to go on from where it was left, on another device where one is given.
+        False, and nothing happens, when it is under way."""
         if not self.over() or not self.claim():
-            return
+            return False
         if device is not None:
             self.ask_for(replace(self.request(), device=device))
         EventLog(self.path).append(Paused("tuning"))
-        for name in (STOP, ATTEMPTS, CLAIMED):
+        for name in (STOP, ATTEMPTS):
             (self.path / name).unlink(missing_ok=True)
+        EventLog(self.path).reserve()
         self.release()
+        return True
+
+    def count_attempt(self) -> int:
+        """One more process begins with the run; how many did since it was asked for or last left in order."""
+        with (self.path / ATTEMPTS).open("a+") as file:
+            file.write("x")
+            return file.tell()
+
+    def left_in_order(self) -> None:
+        """The process that leaves the run now did not die of it."""
+        (self.path / ATTEMPTS).unlink(missing_ok=True)
 
     def over(self) -> bool:
         """Whether the last event ended the run."""
@@ -213,26 +270,3 @@ def all_runs(settings: Settings) -> Iterator[RunFolder]:
             continue  # deleted by its owner just now
     for _, folder in sorted(found):
         yield RunFolder(folder)
-
-
-def queued(settings: Settings) -> list[RunFolder]:
-    """Runs nobody has taken yet, oldest first."""
-    return [run for run in all_runs(settings) if not run.claimed()]
-
-
-def abandoned(settings: Settings) -> list[RunFolder]:
-    """Runs whose process died in the middle, oldest first."""
-    return [run for run in all_runs(settings) if run.claimed() and not run.over()]
-
-
-def sweep(settings: Settings) -> int:
-    """Delete sets and runs older than the time they are kept, and scratch left by a crash; gives how many. Runs that
-    were removed while they were being trained go here at the latest."""
-    removed = sum(RunFolder(marker.parent).remove() for marker in settings.runs_dir.glob(f"*/{REMOVED}"))
-    limit = time.time() - settings.keep_hours * 3600
-    for parent in (settings.sets_dir, settings.runs_dir, settings.data_dir / "scratch"):
-        for folder in parent.glob("*"):
-            if folder.is_dir() and not folder.is_symlink() and folder.stat().st_mtime < limit:
-                shutil.rmtree(folder, ignore_errors=True)
-                removed += 1
-    return removed

@@ -8,14 +8,19 @@ import logging
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from tl_core import disk
 from tl_core.data.closer_look import CloserLook
 from tl_core.errors import BorrowedTimeError, GpuInterruptedError, GpuQuotaError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Paused
-from tl_core.jobs.runs import EventLog, RunFolder, abandoned, queued
+from tl_core.jobs.heartbeat import beating
+from tl_core.jobs.runs import EventLog, RunFolder
+from tl_core.jobs.store import Store
+from tl_core.queue_errors import QueueUnreachableError
 from tl_core.settings import Settings, scrubbed_environment
 from tl_core.training.plan import Plan
 
@@ -23,6 +28,7 @@ SLICED = "zerogpu"  # the device of a request that the ordinary worker leaves al
 _LOADING = 0.2  # of a slice goes into starting and saving
 _LEAST = 15  # seconds: in less, little but starting is done
 _STARTING = 8  # seconds that the first slice needs beside those of the plan
+_WAIT = 0.5  # seconds between two looks at whose turn it is
 _MAX_LOST = 3  # slices that die one after the other, until the run is given up
 # What makes the library of ZeroGPU take part in a process.
 _BORROWING = "SPACES_ZERO_GPU"
@@ -35,16 +41,22 @@ def train_slice(path: str, seconds: float, settings: Settings) -> Literal["pause
     """Train the run in the folder `path` for a part of `seconds`, every event into its log; whether there is more to
     do. What goes wrong with the run is its last event."""
     from tl_core.jobs.worker import trained
+    from tl_core.training.run import after
 
     run = RunFolder(Path(path))
     events, last = EventLog(run.path), None
     try:
-        for event in trained(run, settings, device="auto", seconds=seconds * (1 - _LOADING)):
+        for event in trained(run, settings, device="auto", should_pause=after(seconds * (1 - _LOADING))):
             last = event
             if not isinstance(event, Paused):  # for the person it just goes on
                 events.append(event)
     except TLError as error:
         events.append(Failed.of(error))
+        return "over"
+    except Exception as error:
+        if (sentence := disk.trouble(error, run.path)) is None:
+            raise
+        events.append(Failed.of(sentence))
         return "over"
     return "paused" if isinstance(last, Paused) else "over"
 
@@ -60,9 +72,9 @@ def drive(run: RunFolder, run_slice: Slice, settings: Settings) -> None:
         _drive(run, run_slice, settings)
     except (BorrowedTimeError, TrainingCrashedError) as error:
         events.append(Failed.of(error))
-    except Exception:
+    except Exception as error:
         log.exception("run %s failed", run.path.name)
-        events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+        events.append(Failed.of(disk.trouble(error, run.path) or error))
     finally:
         run.release()
 
@@ -93,11 +105,31 @@ def asked_seconds(plan: Plan) -> int:
     return math.ceil(_STARTING + (plan.seconds or 0.0) / (1 - _LOADING))
 
 
-def release_orphans(settings: Settings) -> None:
+def drive_in_turn(run: RunFolder, run_slice: Slice, settings: Settings, store: Store, name: str) -> None:
+    """Wait for the run's turn among its owner's, then drive it; `name` is what the queue calls whoever does so."""
+    id = run.path.name
+    try:
+        while store.take(name, only=id) is None:
+            job = store.find(id)
+            if job is None or job.state == "over":
+                return
+            time.sleep(_WAIT)
+        with beating(store, name):
+            drive(run, run_slice, settings)
+        store.finish(id, name)
+    except QueueUnreachableError as error:
+        if not run.over():
+            EventLog(run.path).append(Failed.of(error))
+
+
+def release_orphans(settings: Settings, store: Store) -> None:
     """Sliced runs that a process which is gone was driving: they can be gone on with by their owner."""
-    for run in (*abandoned(settings), *queued(settings)):
-        if run.request().device == SLICED:
+    for job in (*store.running(), *store.waiting()):
+        run = RunFolder(settings.runs_dir / job.id)
+        if job.device == SLICED and run.free():
             EventLog(run.path).append(Failed.of(GpuInterruptedError()))
+            store.withdraw(job.id)
+            store.finish(job.id, job.worker)
 
 
 def _look_closer(run: RunFolder) -> None:

@@ -1,71 +1,134 @@
-"""The process that trains. It imports torch once, measures this machine, then takes queued runs in turn.
+"""The process that trains. It imports torch once, measures this machine, then takes runs as their turns come.
 
-    python -m tl_core.jobs.worker
+    python -m tl_core.jobs.worker NAME
 
-It ends when its parent does. If it dies during a run, the next worker finds the run claimed but not over and takes it
-again: features are cached, so little is lost; after three deaths the run is given up with a sentence.
+`NAME` is what the queue calls it. It ends when its parent does, after the run it has; on SIGTERM it leaves the run at
+the next moment it can be gone on from, and the run is the next to be taken. If it dies during a run, that is taken
+again from where it was; after three deaths the run is given up with a sentence.
 """
 
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
+from tl_core import disk
 from tl_core.data.understand import load, ready
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
-from tl_core.events import Event, Failed, Progress
-from tl_core.jobs.runs import ATTEMPTS, READY, TROUBLE, EventLog, RunFolder, abandoned, queued
+from tl_core.events import Event, Failed, Finished, Paused, Progress
+from tl_core.jobs.heartbeat import beating
+from tl_core.jobs.runs import TROUBLE, WORKERS, EventLog, RunFolder
 from tl_core.jobs.slices import SLICED
+from tl_core.jobs.store import Store
+from tl_core.queue_errors import QueueUnreachableError
 from tl_core.settings import Settings
+from tl_core.wording import notice
 
 MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
+_PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
 log = logging.getLogger("transfer_lab.worker")
 
 
+_BEHIND = 5  # so much is the page's processor time worth more than training's, where both want it
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    settings, parent = Settings.from_environment(), os.getppid()
+    settings, parent, name = Settings.from_environment(), os.getppid(), sys.argv[1]
+    leaving, working = threading.Event(), threading.Event()
+
+    def leave(number: int, frame: object) -> None:
+        leaving.set()
+        if not working.is_set():
+            os._exit(0)  # as below; what was taken just now is given back by the supervisor
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_BEHIND)
+    import tl_core.training.run  # noqa: F401  now, so that the first run starts at once
     from tl_core.doctor import probe
-    from tl_core.training import run as _  # noqa: F401  imported now, so that the first run starts at once
 
-    (settings.data_dir / READY).write_text(str(os.getpid()))
+    store = Store(settings)
     (settings.data_dir / TROUBLE).unlink(missing_ok=True)
-    for run in abandoned(settings):
-        if run.request().device != SLICED:
-            take(run, settings)
-    probe(settings)
-    while os.getppid() == parent:
-        mine = [run for run in queued(settings) if run.request().device != SLICED]
-        if not any(take(run, settings) for run in mine[:1]):
-            time.sleep(_POLL_SECONDS)
+    probed = False
+    with beating(store, name, settings.data_dir / WORKERS / name):
+        while os.getppid() == parent and not leaving.is_set():
+            if not _turn(store, name, settings, leaving, working):
+                if not probed:  # while nobody waits
+                    probe(settings)
+                    probed = True
+                leaving.wait(_POLL_SECONDS)
+    store.close()
+    logging.shutdown()
+    os._exit(0)  # taking libraries apart takes seconds, which whoever ends this process may not give it
 
 
-def take(run: RunFolder, settings: Settings) -> bool:
-    """Train `run` unless another live worker has it or it is over. False when there was nothing to do."""
-    if not run.claim():
-        return False
+def _turn(store: Store, name: str, settings: Settings, leaving: threading.Event, working: threading.Event) -> bool:
+    """Take the next run and train it, `working` meanwhile; False when there was none."""
+    working.clear()
     try:
-        if run.over():
+        job = store.take(name, except_for=SLICED)
+        if job is None:
             return False
-        work(run, settings)
-        return True
+        working.set()
+        run = RunFolder(settings.runs_dir / job.id)
+        outcome = take(run, settings, should_pause=leaving.is_set)
+    except QueueUnreachableError:
+        leaving.wait(_PATIENCE_SECONDS)
+        return False
+    while True:
+        try:
+            if outcome == "over":
+                store.finish(job.id, name)
+            else:
+                store.give_back(job.id, name)
+            break
+        except QueueUnreachableError:  # how it ended is in its folder; the queue must hear of it before the next one
+            if leaving.wait(_PATIENCE_SECONDS):
+                break
+    if outcome == "held":
+        leaving.wait(_PATIENCE_SECONDS)
+    return True
+
+
+def take(
+    run: RunFolder, settings: Settings, *, should_pause: Callable[[], bool] = lambda: False
+) -> Literal["over", "paused", "held"]:
+    """Train `run` until it is over, or left because `should_pause` said so; "held" when another live process has it, or
+    when the disk does not even take the news of how it ended: it is then to be tried again in a while."""
+    try:
+        if not run.claim():
+            return "held" if run.path.exists() else "over"
+        return "over" if run.over() else work(run, settings, should_pause=should_pause)
+    except OSError:
+        log.exception("nothing can be written about run %s", run.path.name)
+        return "held" if run.path.exists() else "over"
     finally:
         run.release()
 
 
-def work(run: RunFolder, settings: Settings) -> None:
+def work(
+    run: RunFolder, settings: Settings, *, should_pause: Callable[[], bool] = lambda: False
+) -> Literal["over", "paused"]:
     """Train one claimed run, every event into its log; an error becomes its last event."""
     events, started = EventLog(run.path), time.monotonic()
-    attempt = _count_attempt(run)
     try:
-        if attempt > MAX_ATTEMPTS:
+        if run.count_attempt() > MAX_ATTEMPTS:
             raise TrainingCrashedError(times=MAX_ATTEMPTS)
         written = 0.0
-        for event in trained(run, settings, device=run.request().device):
+        for event in trained(run, settings, device=run.request().device, should_pause=should_pause):
+            if isinstance(event, Paused):
+                run.left_in_order()
+                log.info("run %s left after %.1f s", run.path.name, time.monotonic() - started)
+                return "paused"
             now = time.monotonic()
             if isinstance(event, Progress) and event.done < event.total and now - written < _EVENT_SECONDS:
                 continue
@@ -73,34 +136,46 @@ def work(run: RunFolder, settings: Settings) -> None:
             events.append(event)
     except TLError as error:
         events.append(Failed.of(error))
-    except Exception:
+    except Exception as error:
         if not run.path.exists():  # its owner deleted it meanwhile
-            return
+            return "over"
         log.exception("run %s failed", run.path.name)
-        events.append(Failed("bug", "Something went wrong on our side. Your pictures were not the cause."))
+        events.append(Failed.of(disk.trouble(error, run.path) or error))
     log.info("run %s over after %.1f s", run.path.name, time.monotonic() - started)
+    return "over"
 
 
-def trained(run: RunFolder, settings: Settings, *, device: str, seconds: float | None = None) -> Iterator[Event]:
-    """A closer look at the set, unless it was taken; then the training, for `seconds` where given. Raises TLError."""
+def trained(
+    run: RunFolder, settings: Settings, *, device: str, should_pause: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """A closer look at the set, unless it was taken; then the training, left where `should_pause` says so, and ended
+    with the best so far when it takes longer than a run may. Raises TLError."""
     from tl_core.review import review
-    from tl_core.training.run import train
+    from tl_core.training.run import after, train
 
-    request, stop = run.request(), run.stop_asked
+    request, too_long = run.request(), after(settings.max_run_seconds)
+
+    def should_stop() -> bool:
+        return run.stop_asked() or too_long()
+
     folder = Path(request.set_folder)
     try:
-        yield from review(folder, settings=settings, should_stop=stop)
+        yield from review(folder, settings=settings, should_stop=should_stop)
         images = ready(load(folder, request.edits), settings)
     except FileNotFoundError as error:  # its owner deleted it while the run was waiting
         raise NothingTrainedError from error
-    plan = request.plan
-    yield from train(images, run.path, plan=plan, settings=settings, device=device, should_stop=stop, seconds=seconds)
-
-
-def _count_attempt(run: RunFolder) -> int:
-    with (run.path / ATTEMPTS).open("a+") as file:
-        file.write("x")
-        return file.tell()
+    for event in train(
+        images,
+        run.path,
+        plan=request.plan,
+        settings=settings,
+        device=device,
+        should_stop=should_stop,
+        should_pause=should_pause,
+    ):
+        if isinstance(event, Finished) and too_long() and not run.stop_asked():
+            yield notice("time_limit", minutes=max(1, settings.max_run_seconds // 60))
+        yield event
 
 
 if __name__ == "__main__":

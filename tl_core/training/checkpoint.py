@@ -38,6 +38,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, name: str, identity: str) -> None:
         self._folder, self._name, self._identity = folder, name, identity
+        self.damaged = 0  # of its own, that `latest` had to pass over
 
     def save(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Keep the state at `step`; a kill in between leaves the ones before."""
@@ -62,22 +63,21 @@ class Checkpoints:
 
     def latest(self) -> Checkpoint | None:
         """The newest one that verifies, or None."""
+        self.damaged = 0
         for folder in reversed(self._complete()):
-            if (found := self._read(folder)) is not None:
-                return found
+            try:
+                record = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+                if record["identity"] != self._identity:
+                    continue
+                if record["sha256"] == _sha256(folder / _STATE):
+                    return Checkpoint(int(record["step"]), load_file(folder / _STATE), dict(record["values"]))
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+                pass
+            self.damaged += 1
         return None
 
     def _complete(self) -> list[Path]:
         return sorted(path for path in self._folder.glob(f"{self._name}-*") if path.suffix == "")
-
-    def _read(self, folder: Path) -> Checkpoint | None:
-        try:
-            record = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            if record["identity"] != self._identity or record["sha256"] != _sha256(folder / _STATE):
-                return None
-            return Checkpoint(int(record["step"]), load_file(folder / _STATE), dict(record["values"]))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            return None
 
 
 def _flush(path: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tl_core.data.pixels import Preprocessing
 from tl_core.training.recipe import Precision
@@ -30,8 +30,9 @@ ENGINES = "engines"  # the folder of converted networks
 CHECKED = 16  # pictures every engine is compared on
 # Of the features of one picture, and of what tells the pictures apart (their mean taken away): bf16 has 8 bits.
 _COSINE, _CENTRED_COSINE = 0.999, 0.98
-# Below this much of PyTorch's time an unconverted network is not worth converting: that takes two to three seconds.
-_WORTH_CONVERTING = 2.0
+# Below this many operations an unconverted network is not worth converting: that takes two to three seconds, PyTorch
+# on two cores about two. Counted and not timed, so that a busy machine chooses as an idle one does.
+_WORTH_CONVERTING = 3e11
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,12 @@ def choose(
     """The fastest engine that gives `model`'s features on `sample`, (n, 3, size, size) uint8, n up to `CHECKED`, for a
     job of so many `pictures`. Converted networks are kept in the folder `cache`."""
     plain = build("torch-fp32", model, preprocessing, device, cache)
-    started = time.monotonic()
-    expected = plain.run(sample)
-    wait = (time.monotonic() - started) / len(sample) * pictures
+    with FlopCounterMode(display=False) as counter:
+        expected = plain.run(sample)
+    operations = counter.get_total_flops() / len(sample) * pictures
     for name in candidates(device)[:-1]:
         converted = not name.startswith("openvino") or _file(model, preprocessing, cache).exists()
-        if not converted and wait < _WORTH_CONVERTING:
+        if not converted and operations < _WORTH_CONVERTING:
             continue
         try:
             engine = build(name, model, preprocessing, device, cache)
@@ -161,6 +162,7 @@ def _convert(model: nn.Module, preprocessing: Preprocessing, file: Path) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.stem}.tmp{os.getpid()}.xml")
     ov.save_model(steps.build(), temporary, compress_to_fp16=False)
+    ov.Core().read_model(temporary)  # raises for what a full disk cut off, which saving does not say
     temporary.with_suffix(".bin").replace(file.with_suffix(".bin"))
     temporary.replace(file)
 

@@ -62,7 +62,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Trouble:
-    """`code` names a notice: memory ran short, or the loss left the numbers."""
+    """`code` names a notice: memory ran short, the loss left the numbers, or a checkpoint was damaged."""
 
     code: str
     values: dict[str, object]
@@ -153,6 +153,8 @@ class Tuner:
         """Goes on from the checkpoint if there is one. The last report is `Left`."""
         if (found := self._world.tell(self._checkpoints.latest() if self._world.first else None)) is not None:
             self._restore(found)
+        if self._checkpoints.damaged:
+            yield Trouble("checkpoint_damaged", {})
         self._workers = Workers(self._device, self._world.local_size)
         try:
             with one_thread():

@@ -20,6 +20,7 @@ from tl_core.training.checkpoint import Checkpoints
 from tl_core.training.fit_heads import FittedHead, HeadStep, fit_head
 from tl_core.training.plan import Plan
 from tl_core.training.solve import SolvedHead, SolveStep, solve
+from tl_core.wording import notice
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class HeadMaker:
             head = heads.build(found.values["head"])
             head.load_state_dict(found.tensors, strict=True)
             return head, found.values["record"]
+        if kept.damaged:
+            yield notice("checkpoint_damaged")
         head, record = yield from self._fitted(pictures)
         if not self.should_stop():  # else it is only what could be done in time
             kept.save(0, head.state_dict(), {"head": heads.describe(head), "record": record})

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,13 @@ def write_report(
 ) -> None:
     """The result of a run as `report.json` in its folder, complete or not at all."""
     curve = None if findings.look is None else findings.look.curve
+    likely, unknown = model.judged.likely, model.judged.unknown
     record = {
         "evaluation": model.judged.evaluation.to_dict(),
         "crossed": None if findings.crossed is None else findings.crossed.to_dict(),
         "curve": None if curve is None else curve.to_dict(),
+        "likely": None if likely is None else asdict(likely),
+        "false_alarm": None if unknown is None else unknown.false_alarm,
         "training": training,
         "backbone": model.row.id,
         "seconds": seconds,

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tl_core.errors import DiskFullError
+from tl_core import disk
 
 _RESERVE = 50_000_000  # bytes that stay free
 
@@ -52,12 +51,13 @@ class Rows:
         full disk under a memory map would kill the process."""
         self._done_file.unlink(missing_ok=True)
         self._partial.unlink(missing_ok=True)
-        free = shutil.disk_usage(self._partial.parent).free
-        if free < self._count * math.prod(shape) * np.dtype(dtype).itemsize + _RESERVE:
-            raise DiskFullError(free=f"{free / 1e9:.1f} GB")
+        disk.need(self._partial.parent, self._count * math.prod(shape) * np.dtype(dtype).itemsize + _RESERVE)
         rows: npt.NDArray[Any] = np.lib.format.open_memmap(
             self._partial, mode="w+", dtype=dtype, shape=(self._count, *shape)
         )
+        if hasattr(os, "posix_fallocate"):  # others may fill the disk meanwhile
+            with self._partial.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, self._partial.stat().st_size)
         return rows
 
     def save_progress(self, rows: npt.NDArray[Any], done: int, order: Sequence[int]) -> None:

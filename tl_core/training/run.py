@@ -4,7 +4,7 @@
 
 Whoever calls it may stop at any time through `should_stop`: the model is then made from what was learned so far, and
 kept. Nothing is lost with the process either: every stage leaves its results in the run's or the set's folder, so the
-same call goes on where the last one was left, by the person, by `seconds` being over, or by a kill.
+same call goes on where the last one was left, by the person, by `should_pause`, or by a kill.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,13 @@ from tl_core.bundle.files import MANIFEST
 from tl_core.data.imageset import ImageSet
 from tl_core.data.pixels import PixelStore
 from tl_core.data.split import Split, split
-from tl_core.errors import NothingTrainedError, TooAlikeError, WeightsUnavailableError
+from tl_core.errors import NoMemoryError, NothingTrainedError, TooAlikeError, WeightsUnavailableError
 from tl_core.events import Event, Finished, Paused, Progress, Ready, Stage, StageDone, Started
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, Backbone, find
 from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
+from tl_core.training.batches import out_of_memory
 from tl_core.training.compare import best_backbone
 from tl_core.training.device import pick_device
 from tl_core.training.distributed import World, join, leave
@@ -46,7 +47,15 @@ from tl_core.training.strangeness import Features
 from tl_core.training.tuning import Tuned, Tuning
 from tl_core.wording import notice
 
+_Result = TypeVar("_Result")
 BUNDLE, JOURNAL = "bundle", "journal.json"
+
+
+class _LeftError(Exception):
+    """Asked to pause in a stage of seconds: what it had not kept yet is done again."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage: Stage = stage
 
 
 @dataclass
@@ -71,19 +80,16 @@ def train(
     settings: Settings,
     device: str = "auto",
     should_stop: Callable[[], bool] = lambda: False,
-    seconds: float | None = None,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Train by `plan`, leaving `bundle/` and `report.json` in `folder`. The last event is `Finished`; or `Paused` when
-    `seconds` were given and are over: the same call then goes on. The result does not depend on how often it did.
+    """Train by `plan`, leaving `bundle/` and `report.json` in `folder`. The last event is `Finished`; or `Paused` where
+    `should_pause` said so: the same call then goes on. The result does not depend on how often it did.
 
-    Raises NothingTrainedError when stopped before every class was seen, OptionError for a device that is not there.
+    Raises NothingTrainedError when stopped before every class was seen, NoMemoryError where the smallest batches are
+    too large, OptionError for a device that is not there.
     """
     chosen = pick_device(device)
-    world, started = join(chosen.name), time.monotonic()
-
-    def should_pause() -> bool:
-        return seconds is not None and time.monotonic() - started > seconds
-
+    world = join(chosen.name)
     torch.manual_seed(plan.seed)
     parts = split(images, seed=plan.seed)
     yield Started(len(images.pictures), len(images.class_names), plan.backbone, chosen.reason, plan.seconds)
@@ -92,8 +98,21 @@ def train(
     if any(images.part_counts()) and not parts.official:
         yield notice("split_made_anew")
     run = _Run(images, folder, plan, parts, settings, chosen.name, world, should_stop, should_pause)
-    yield from run.story()
+    try:
+        yield from run.story()
+    except _LeftError as left:
+        yield Paused(left.stage)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise NoMemoryError from error
     world.tell(None)
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Whether that many seconds are over, from now on: a slice of time for `should_pause`."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
 
 
 def help_train(*, settings: Settings, device: str = "auto") -> None:
@@ -169,7 +188,7 @@ class _Run:
             f"{fingerprint(trunk)} {row.preprocessing.framing} {len(seen.indices)}",
             self._should_stop,
         )
-        head, record = yield from maker.make("whole", fit)
+        head, record = yield from self._or_leave("solving", maker.make("whole", fit))
         yield self._clock.done("solving")
         judging = Judging(self._images, fit, exam, self._plan.seed)
         judged = judging.judge(
@@ -194,7 +213,7 @@ class _Run:
             stopped = self._should_stop()
             if tuned is not None:
                 model = self._tuned_model(row, tuned, judging, exam, record)
-        findings = yield from self._second_look(model, maker, judging)
+        findings = yield from self._or_leave("evaluating", self._second_look(model, maker, judging))
         yield self._clock.done("evaluating")
         self._keep(model, fit, findings, judging, stopped=stopped)
         yield self._clock.done("saving")
@@ -203,6 +222,18 @@ class _Run:
             shutil.rmtree(self._folder / CHECKPOINTS, ignore_errors=True)
         reason: Literal["stopped", "completed"] = "stopped" if stopped else "completed"
         yield Finished(str(self._folder / BUNDLE), model.judged.evaluation.accuracy, reason, dict(self._clock.seconds))
+
+    def _or_leave(self, stage: Stage, steps: Generator[Event, None, _Result]) -> Generator[Event, None, _Result]:
+        """`steps`, given up between two of them when asked to pause."""
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                return cast(_Result, end.value)
+            yield event
+            if self._should_pause():
+                steps.close()
+                raise _LeftError(stage)
 
     def _backbone(self) -> Generator[Event, None, tuple[Backbone, nn.Module]]:
         """The backbone asked for or found best, or the embedded one where its weights cannot be had."""

@@ -4,13 +4,6 @@ const BETWEEN = 250; // milliseconds between pictures while held
 const HELD_AFTER = 400;
 let closeOpenCamera = null; // one camera is open at a time
 
-function make(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  if (tag === 'button') made.type = 'button';
-  made.append(...children);
-  return made;
-}
-
 function whyNoCamera(error) {
   const reasons = { NotAllowedError: 'camera_refused', SecurityError: 'camera_refused', NotReadableError: 'camera_busy' };
   if (!navigator.mediaDevices) return say('camera_insecure');

@@ -19,7 +19,7 @@ import gradio as gr
 
 from tl_core.errors import TLError
 from tl_ui.collection import Collection, begun
-from tl_ui.parts.part import browser_words, on_act, source
+from tl_ui.parts.part import on_act, part
 from tl_ui.parts.uploads import uploaded
 from tl_ui.words import error_sentence, say
 
@@ -32,18 +32,12 @@ _MAX_TEXT = 200
 _serial = itertools.count(1)
 
 Value = dict[str, Any]
+_SCRIPTS = ("acts.js", "uploads.js", "make.js", "camera.js", "class_card.js")
 
 
 def class_builder(elem_id: str) -> gr.HTML:
     """The part; see the module for what to connect."""
-    return gr.HTML(
-        elem_id=elem_id,
-        html_template='<div class="tl-part tl-builder"></div>',
-        apply_default_css=False,
-        css_template=source("buttons.css", "class_builder.css"),
-        js_on_load=source("words.js", "acts.js", "uploads.js", "camera.js", "class_card.js", "class_builder.js"),
-        words=browser_words("part.classes."),
-    )
+    return part(elem_id, "class_builder", "builder", _SCRIPTS, "part.classes.")
 
 
 def shown(collection: Collection | None, language: str, **more: object) -> Value:

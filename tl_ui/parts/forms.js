@@ -115,8 +115,10 @@ function show() {
   page.innerHTML = props.value ?? ''; // made and escaped by our Python
   const empty = !root.firstElementChild;
   shown = {}; // a mark of this showing
+  const there = new Set(root.querySelectorAll('[data-appear]'));
   becomeChildren(root, page.content);
   if (empty) arrive();
+  else for (const one of root.querySelectorAll('[data-appear]')) if (!there.has(one)) comeToView(one, 'nearest');
   for (const field of touched) if (!root.contains(field)) touched.delete(field);
   if (inUse && document.activeElement !== inUse) {
     const there = key && root.querySelector(`[data-focus="${CSS.escape(key)}"]`);
@@ -126,9 +128,12 @@ function show() {
 
 // What the visitor has waited for comes into view; not what a reload brings back.
 function arrive() {
-  const there = root.querySelector('[data-arrive]');
+  if (navigator.userActivation?.hasBeenActive) comeToView(root.querySelector('[data-arrive]'), 'start');
+}
+
+function comeToView(there, block) {
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  if (navigator.userActivation?.hasBeenActive) there?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth' });
+  there?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block });
 }
 
 watch('value', show);

@@ -7,6 +7,7 @@ In the HTML (all of it escaped by whoever made it):
 - Along go the element's other `data-` attributes, and the named fields of its form or nearest `data-fields` element.
 - Repeated elements should have a `data-key` (or id): what is kept from one showing to the next is matched by it.
 - `data-focus="key"`: where the keyboard goes on when the element that was in use is gone.
+- `data-appear`: comes into view when it was not there before; `data-arrive`: when the whole part was empty before.
 - `<details id>` stay as the visitor left them.
 
 What the visitor has typed or ticked stays theirs until an act takes it along; then the server's HTML counts again.

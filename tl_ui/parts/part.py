@@ -3,13 +3,14 @@
 They are functions that return a `gr.HTML`, not subclasses: Gradio writes a `.pyi` file beside every subclass.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
-from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, table
+from tl_ui.words import LANGUAGES, LOCALES, table
 
 _HERE = Path(__file__).parent
 
@@ -20,15 +21,25 @@ def source(*names: str) -> str:
 
 
 def browser_words(prefix: str) -> dict[str, dict[str, str]]:
-    """For each of the browser's names of a language, the words whose keys start with `prefix`, without it.
-
-    A script picks by `navigator.language`, exactly as Gradio picks the fixed labels, so both are in one language.
-    """
+    """By the name that `navigator.language` has on our page, the words whose keys start with `prefix`, without it."""
     return {
-        locale: {key.removeprefix(prefix): text for key, text in table(language).items() if key.startswith(prefix)}
-        for language in (DEFAULT, *LANGUAGES)
-        for locale in LOCALES[language]
+        LOCALES[language]: {k.removeprefix(prefix): text for k, text in table(language).items() if k.startswith(prefix)}
+        for language in LANGUAGES
     }
+
+
+def part(elem_id: str, file: str, kind: str, scripts: Sequence[str], words: str, **props: Any) -> gr.HTML:
+    """An empty element of the class `tl-<kind>` that the scripts fill, at last `<file>.js`, styled by `<file>.css`.
+    They know the words whose keys start with `words`, and `props`."""
+    return gr.HTML(
+        elem_id=elem_id,
+        html_template=f'<div class="tl-part tl-{kind}"></div>',
+        apply_default_css=False,
+        css_template=source("buttons.css", f"{file}.css"),
+        js_on_load=source("words.js", *scripts, f"{file}.js"),
+        words=browser_words(words),
+        **props,
+    )
 
 
 def on_act(part: gr.HTML, fn: Any, inputs: Any = None, outputs: Any = None, **options: Any) -> Dependency:

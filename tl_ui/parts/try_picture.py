@@ -21,7 +21,7 @@ import gradio as gr
 import numpy as np
 
 from tl_core.data.imageset import RGB
-from tl_ui.parts.part import browser_words, on_act, source
+from tl_ui.parts.part import on_act, part
 from tl_ui.parts.uploads import uploaded
 
 __all__ = ["ALARMS", "Ask", "on_act", "read", "shown", "try_picture"]
@@ -47,15 +47,9 @@ class Ask:
 def try_picture(elem_id: str) -> gr.HTML:
     """The part; handle its acts with `on_act`, and give it what `shown` makes."""
     least, most, usual = ALARMS
-    return gr.HTML(
-        elem_id=elem_id,
-        html_template='<div class="tl-part tl-try"></div>',
-        apply_default_css=False,
-        css_template=source("buttons.css", "try_picture.css"),
-        js_on_load=source("words.js", "acts.js", "uploads.js", "camera.js", "try_picture.js"),
-        words=browser_words("part.try."),
-        alarms={"least": least, "most": most, "usual": usual},
-    )
+    alarms = {"least": least, "most": most, "usual": usual}
+    scripts = ("acts.js", "uploads.js", "make.js", "camera.js")
+    return part(elem_id, "try_picture", "try", scripts, "part.try.", alarms=alarms)
 
 
 def shown(

@@ -4,6 +4,8 @@
 """
 
 import json
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,16 +14,20 @@ from tl_core import (
     dataset_errors,  # noqa: F401  # their kinds are among those below
     errors,
     hub_errors,  # noqa: F401
+    queue_errors,  # noqa: F401
     wording,
 )
+from tl_core.filling import fill
 
 if TYPE_CHECKING:
     import gradio as gr
 
 LANGUAGES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
 DEFAULT = "en"
-# The browsers' names that Gradio's own translation matches, exactly; any other name gets English there, so here too.
-LOCALES = {language: ("zh-CN", "zh-TW") if language == "zh" else (language,) for language in LANGUAGES}
+_COOKIE = re.compile(r"(?:^|;)\s*tl_language=([a-z]+)")
+COOKIE = "tl_language"  # in which the page tells the server what it is shown in
+# The name that Gradio's own translation matches, exactly; the page gives it no other (tl_ui.language).
+LOCALES = {language: "zh-CN" if language == "zh" else language for language in LANGUAGES}
 
 
 @cache
@@ -58,7 +64,7 @@ def _error_kinds(kind: type[errors.TLError]) -> list[type[errors.TLError]]:
 
 def say(language: str, key: str, **values: object) -> str:
     """The sentence `key` in `language`, filled in."""
-    return table(language)[key].format(**values)
+    return fill(table(language)[key], **values)
 
 
 def duration(language: str, seconds: float) -> str:
@@ -73,7 +79,9 @@ def error_sentence(language: str, error: errors.TLError) -> str:
 
 
 def language_of(request: "gr.Request | None") -> str:
-    """The language the visitor's browser shows the fixed labels in, so that sentences match them."""
-    wanted = request.headers.get("accept-language", "") if request is not None else ""
-    first = wanted.split(",")[0].split(";")[0].strip().lower()
-    return next((language for language, names in LOCALES.items() if first in map(str.lower, names)), DEFAULT)
+    """The language of the page that asks, else the first one known of those that the browser or program asks for."""
+    headers: Mapping[str, str] = {} if request is None else request.headers
+    told = _COOKIE.search(headers.get("cookie", ""))
+    wanted = [told[1]] if told else headers.get("accept-language", "").split(",")
+    asked = (name.split(";")[0].strip().lower().split("-")[0] for name in wanted)
+    return next((name for name in asked if name in LANGUAGES), DEFAULT)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 CORPORA = ("corpus-objects-64px.zip", "corpus-scenes-96px.zip", "corpus-photos-112px.zip")
+NO_LABEL = -100  # what torch's cross-entropy leaves out
 
 
 def pack(source: Path, into: Path) -> None:
@@ -50,14 +51,19 @@ def _decode(data: bytes) -> np.ndarray:
 class Crops:
     """Batches of random crops, drawn without replacement epoch by epoch.
 
-    Yields ((N, 3, size, size) uint8, (N,) int64 labels). `rank`/`world` share one epoch between processes.
+    Yields ((N, 3, size, size) uint8, (N,) int64 labels). `rank`/`world` share one epoch between processes. The share
+    `collages` are four pictures in one, as in YOLOv4's mosaics (https://arxiv.org/abs/2004.10934, 3.3): small pictures
+    stay as sharp as they are, instead of being blown up to `size`. They have no one label: NO_LABEL.
     """
 
-    def __init__(self, folder: Path, *, batch: int, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *, batch: int, size: int, seed: int, rank: int = 0, world: int = 1, collages: float = 0.0
+    ) -> None:
         self.pixels = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
         self.index = np.load(folder / "index.npy")
         self.classes: list[str] = json.loads((folder / "classes.json").read_text())
         self.batch, self.size, self.rank, self.world = batch, size, rank, world
+        self.collages = collages
         self.seed, self.epoch, self.left = seed, -1, np.empty(0, dtype=np.int64)
 
     def next(self) -> tuple[Tensor, Tensor]:
@@ -67,15 +73,33 @@ class Crops:
             self.left = order[self.rank :: self.world]
             self.rng = np.random.default_rng((self.seed, self.epoch, self.rank))
         take, self.left = self.left[: self.batch], self.left[self.batch :]
-        crops = torch.stack([self._crop(*self.index[i, :3]) for i in take])
-        return crops, torch.from_numpy(self.index[take, 3])
+        crops, labels = torch.empty(self.batch, 3, self.size, self.size, dtype=torch.uint8), self.index[take, 3]
+        for at, picture in enumerate(take):
+            if self.rng.random() < self.collages:
+                crops[at], labels[at] = self._collage(picture), NO_LABEL
+            else:
+                crops[at] = self._crop(picture, self.size, self.size)
+        return crops, torch.from_numpy(labels)
 
-    def _crop(self, offset: int, height: int, width: int) -> Tensor:
+    def _collage(self, first: int) -> Tensor:
+        """Four crops around a point near the middle."""
+        y, x = (round(self.size * self.rng.uniform(0.35, 0.65)) for _ in range(2))
+        cells = [(0, y, 0, x), (0, y, x, self.size), (y, self.size, 0, x), (y, self.size, x, self.size)]
+        whole = torch.empty(3, self.size, self.size, dtype=torch.uint8)
+        others = self.rng.integers(len(self.index), size=3)
+        for picture, (top, bottom, left, right) in zip((first, *others), cells, strict=True):
+            whole[:, top:bottom, left:right] = self._crop(picture, bottom - top, right - left)
+        return whole
+
+    def _crop(self, at: int, high: int, wide: int) -> Tensor:
+        """A random part of picture `at` as (3, high, wide) uint8, mirrored half of the time."""
+        offset, height, width = self.index[at, :3]
         picture = self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
-        area, ratio = self.rng.uniform(0.3, 1.0) * height * width, np.exp(self.rng.uniform(-0.29, 0.29))
+        area = self.rng.uniform(0.3, 1.0) * height * width
+        ratio = wide / high * np.exp(self.rng.uniform(-0.29, 0.29))
         h = min(height, max(16, round((area / ratio) ** 0.5)))
         w = min(width, max(16, round((area * ratio) ** 0.5)))
         y, x = self.rng.integers(height - h + 1), self.rng.integers(width - w + 1)
         crop = torch.from_numpy(np.array(picture[y : y + h, x : x + w])).permute(2, 0, 1)
-        crop = transforms.resize(crop, [self.size, self.size], antialias=True)
+        crop = transforms.resize(crop, [high, wide], antialias=True)
         return crop.flip(-1) if self.rng.random() < 0.5 else crop

@@ -55,7 +55,8 @@ class Teaching:
             import openvino as ov
 
             core = ov.Core()
-            core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})
+            # Not pinned: the processes of a run would all be pinned to the same core, and two be a third as fast.
+            core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False})
             converted = ov.convert_model(self.model, example_input=torch.zeros(2, 3, size, size))
             self.engine = core.compile_model(converted, "CPU")
 

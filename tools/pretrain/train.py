@@ -11,13 +11,14 @@ import argparse
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import timm
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -64,8 +65,10 @@ class Student(nn.Module):
             }
 
 
-# Student's pixels by the share of time gone: small pictures teach most a second, the last ones are what users get.
-SIZES = ((0.2, 64), (0.5, 96), (1.0, 128))
+# Student's pixels until that share of the time is gone: small pictures teach most a second, the last ones are what
+# users get.
+SIZES = ((64, 0.2), (96, 0.5), (128, 1.0))
+_AVERAGED_EVERY = 4  # steps; each time takes as long as a twentieth of a step
 WEIGHTS = {"squeeze": 4.0, "mobile": 4.0, "squeeze_map": 2.0, "imagenet": 0.5, "labels": 0.3}
 
 
@@ -92,16 +95,14 @@ class Training:
         if self.world > 1:
             dist.init_process_group("gloo" if self.device.type == "cpu" else "nccl")
             dist.barrier()
-        share = {"rank": self.rank, "world": self.world}
+        share = {"rank": self.rank, "world": self.world, "collages": args.collages}
         self.crops = Crops(args.work, batch=args.batch, size=args.teacher_size, seed=args.seed, **share)
         self.student = Student(args.architecture, len(self.crops.classes))
         self.student.to(self.device, memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
-        groups = [
-            {"params": [p for p in self.student.parameters() if p.ndim > 1], "weight_decay": 0.02},
-            {"params": [p for p in self.student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
+        if args.begin_with:
+            self.student.backbone.load_state_dict({k: v.float() for k, v in load_file(args.begin_with).items()})
+        self.optimizer = torch.optim.AdamW(list(self._groups()), lr=args.rate, betas=(0.9, 0.98), fused=True)
         self.average = {k: v.clone() for k, v in self.student.backbone.state_dict().items()}
         self.step, self.spent, self.seen = 0, 0.0, 0
         self.state_file = args.work / f"{args.name}.state.pt"
@@ -110,6 +111,13 @@ class Training:
         weights = args.weights or args.data / "weights"
         self.teaching = Teaching(weights, size=args.teacher_size, device=self.device)
         self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+
+    def _groups(self) -> Iterator[dict[str, object]]:
+        """What AdamW shall do with what: a backbone that knows something already waits for its new heads."""
+        for name, warm_up in (("backbone", 1500 if self.args.begin_with else 300), ("heads", 300)):
+            own = [p for n, p in self.student.named_parameters() if n.startswith("backbone.") == (name == "backbone")]
+            yield {"params": [p for p in own if p.ndim > 1], "weight_decay": 0.02, "warm_up": warm_up}
+            yield {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "warm_up": warm_up}
 
     def _resume(self) -> None:
         state = torch.load(self.state_file, map_location=self.device, weights_only=True)
@@ -127,10 +135,10 @@ class Training:
 
     def learn(self, progress: float) -> dict[str, Tensor]:
         """One step; gives its losses."""
-        size = next(size for until, size in SIZES if progress < until)
-        warm, cosine = min(1.0, (self.step + 1) / 300), 0.5 * (1 + math.cos(math.pi * progress))
+        size = next(size for size, until in self.args.sizes if progress < until)
+        cosine = max(0.005, 0.5 * (1 + math.cos(math.pi * progress)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.args.rate * warm * max(0.005, cosine)
+            group["lr"] = self.args.rate * cosine * min(1.0, (self.step + 1) / group["warm_up"])
         raw, labels = self.crops.next()
         pictures = (raw.to(self.device, torch.float32) / 255 - self.mean) / self.std
         targets = self.teaching(pictures)
@@ -144,9 +152,11 @@ class Training:
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
         self.optimizer.step()
         self.step, self.seen = self.step + 1, self.seen + self.args.batch * self.world
-        keep = min(0.999, self.step / (self.step + 10))
-        for key, value in self.student.backbone.state_dict().items():
-            self.average[key].lerp_(value, 1 - keep) if value.is_floating_point() else self.average[key].copy_(value)
+        if self.step % _AVERAGED_EVERY == 0:
+            keep = min(0.999**_AVERAGED_EVERY, self.step / (self.step + 10))
+            for key, value in self.student.backbone.state_dict().items():
+                mean = self.average[key]
+                mean.lerp_(value, 1 - keep) if value.is_floating_point() else mean.copy_(value)
         return losses
 
     def save(self) -> None:
@@ -184,6 +194,12 @@ def main() -> None:
         dist.destroy_process_group()
 
 
+def _size(text: str) -> tuple[int, float]:
+    """The student's pixels until that share of the time is gone, in order."""
+    pixels, until = text.split(":")
+    return int(pixels), float(until)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpus zips")
@@ -197,6 +213,9 @@ def _arguments() -> argparse.Namespace:
         "--bf16", action="store_true", help="for chips with AMX or a GPU; slower for depthwise networks"
     )
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--sizes", type=_size, nargs="+", default=SIZES, metavar="PIXELS:SHARE", help=_size.__doc__)
+    parser.add_argument("--collages", type=float, default=0.0, help="share of crops that show four pictures")
+    parser.add_argument("--begin-with", type=Path, help="weights to go on from, with new heads")
     parser.add_argument("--teacher-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

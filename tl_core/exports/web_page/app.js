@@ -25,7 +25,7 @@
       strange: "这不像我学过的任何东西。下面只是最接近的名字。",
       unreadable: "这个文件在这里不能作为图片打开。JPEG 和 PNG 总是可以的。",
       nocamera: "无法使用摄像头：{why}", failed: "模型无法在这个浏览器里运行：{why}",
-      NotAllowedError: "您或您的设备没有允许。请在浏览器设置里允许后再试。",
+      NotAllowedError: "你或你的设备没有允许。请在浏览器设置里允许后再试。",
       NotFoundError: "没有找到摄像头。", NotReadableError: "另一个程序正在使用它。请关闭那个程序后再试。",
       insecure: "浏览器只允许地址以 https 开头的网页使用摄像头。",
     },

@@ -1,0 +1,104 @@
+"""Starting again: on folders of earlier and later versions, on folders that cannot be used, and twice at once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Zipper
+from tl_core.data.imageset import ImageSet
+from tl_core.events import Failed, Finished, Started
+from tl_core.jobs.recovery import FORM, job_of, open_folder, recover
+from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
+from tl_core.jobs.store import Store
+from tl_core.jobs.supervisor import WorkerSupervisor
+from tl_core.jobs.worker import take
+from tl_core.queue_errors import DataFolderError, NewerDataError
+from tl_core.settings import Settings
+from tl_core.training.plan import Plan, Wishes
+from tl_ui.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+
+
+@pytest.fixture
+def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
+    return read_set(make_zip({"star": 12, "circle": 12}))
+
+
+def test_case_125_a_folder_that_cannot_be_used_is_named_at_the_start(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(DataFolderError, match="TL_DATA_DIR"):
+            open_folder(replace(settings, data_dir=folder))
+    environment = {**os.environ, "TL_DATA_DIR": "/proc/nowhere"}
+    command = [sys.executable, "app.py"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    assert result.returncode == 1 and "“/proc/nowhere” cannot be written to" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_case_131_what_an_earlier_version_kept_opens(images: ImageSet, settings: Settings) -> None:
+    """Before there was a queue: no owner in a request, a mark on whatever was ever begun."""
+    keys = [new_key(), new_key(), new_key()]
+    finished, waiting, interrupted = (
+        RunFolder.create(settings, key, Request(str(images.folder), PLAN)) for key in keys
+    )
+    assert take(finished, settings) == "over"
+    for run in (finished, waiting, interrupted):
+        record = json.loads((run.path / "request.json").read_text())
+        del record["owner"]
+        (run.path / "request.json").write_text(json.dumps(record))
+    (interrupted.path / "claimed").touch()
+    open_folder(settings)
+    store = Store(settings, mend=True)
+    recover(store, settings)
+    assert {job.id for job in store.waiting()} == {waiting.path.name, interrupted.path.name}
+    work = Workspace(settings, store)
+    assert work.report(keys[0]) is not None
+    work.remove_run(keys[0])
+    assert not finished.path.exists()
+
+
+def test_case_131_what_a_later_version_kept_is_left_alone(settings: Settings) -> None:
+    open_folder(settings)
+    open_folder(settings)
+    (settings.data_dir / "form").write_text(str(FORM + 1))
+    with pytest.raises(NewerDataError, match=f"form {FORM + 1}; this one knows {FORM}"):
+        open_folder(settings)
+    assert (settings.data_dir / "form").read_text() == str(FORM + 1)
+
+
+@pytest.mark.slow
+def test_case_127_two_programs_on_one_folder_share_its_runs(images: ImageSet, settings: Settings) -> None:
+    stores = [Store(settings), Store(settings)]
+    runs = []
+    for number in range(4):
+        own = settings.data_dir / f"set{number}"  # so that they do not wait for each other's features
+        shutil.copytree(images.folder, own)
+        run = RunFolder.create(settings, new_key(), Request(str(own), PLAN, owner=str(number)))
+        job = job_of(run)
+        assert job is not None
+        stores[0].submit(job)
+        runs.append(run)
+    supervisors = [WorkerSupervisor(settings, store) for store in stores]
+    for supervisor in supervisors:
+        supervisor.start()
+    end = time.monotonic() + 120
+    while not all(run.over() for run in runs):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    for supervisor in supervisors:
+        supervisor.close()
+    for run in runs:
+        events = EventLog(run.path).new()
+        assert sum(isinstance(event, Started) for event in events) == 1
+        assert isinstance(events[-1], Finished) and not any(isinstance(event, Failed) for event in events)
