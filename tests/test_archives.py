@@ -26,6 +26,7 @@ from tests.archives_by_hand import (
     zip_of,
 )
 from tests.conftest import Zipper, encode, picture, shared
+from tests.pace import in_time
 from tl_core.data.archive import Source, Upload
 from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
@@ -91,14 +92,14 @@ def test_case_1_nested_zips_are_named_and_never_opened(attack: Attack, tmp_path:
     for _ in range(6):
         inner = zip_of({f"{i}.zip": inner for i in range(3)}, zipfile.ZIP_DEFLATED)
     result = attack(inner)
-    assert "holds no pictures" in result.sentence and result.seconds < 2
+    assert "holds no pictures" in result.sentence and in_time(result.seconds, 2)
     assert listed(tmp_path / "upload.zip", settings)[0].skipped == [(f"{i}.zip", "nested_archive") for i in range(3)]
 
 
 def test_case_1_the_real_42_zip(attack: Attack) -> None:
     with zipfile.ZipFile(shared("nasty.zip")) as archive:
         result = attack(archive.read("zip_bomb/42.zip"))
-    assert result.sentence and result.seconds < 2
+    assert result.sentence and in_time(result.seconds, 2)
 
 
 def full_overlap(entries: int = 200, size: int = 50_000_000) -> bytes:
@@ -132,7 +133,7 @@ def test_cases_2_3_overlapping_entries_are_refused_unread(
     assert len(data) < 150_000
     result = attack(data)
     assert "entries that overlap" in result.sentence
-    assert result.seconds < 2 and result.peak_mb < ordinary_mb + LIMIT_MB
+    assert in_time(result.seconds, 2) and result.peak_mb < ordinary_mb + LIMIT_MB
 
 
 def test_case_4_a_forged_packed_size_asks_for_nothing(attack: Attack, ordinary_mb: float) -> None:
@@ -146,7 +147,7 @@ def test_case_4_a_forged_packed_size_asks_for_nothing(attack: Attack, ordinary_m
 def test_case_5_one_entry_over_the_limit_is_left_out_unread(attack: Attack, ordinary_mb: float) -> None:
     result = attack(raw_zip([Raw(b"a/zeros.png", ZEROS, size=200_000_000, method=8)]))
     assert "None of the 1 pictures" in result.sentence
-    assert result.peak_mb < ordinary_mb + LIMIT_MB and result.seconds < 2
+    assert result.peak_mb < ordinary_mb + LIMIT_MB and in_time(result.seconds, 2)
 
 
 def test_case_6_declared_sizes_over_the_limit_by_one_byte_name_both_numbers(
@@ -193,14 +194,14 @@ def test_case_9_a_million_entries_are_refused_by_their_number(honest: bool, atta
     result = attack(directory + ends)
     assert len(directory) == 48_000_000
     assert ("Found 1,000,000 files" if honest else "Found 48.0 MB of file names") in result.sentence
-    assert result.seconds < 2 and result.peak_mb < ordinary_mb + 50
+    assert in_time(result.seconds, 2) and result.peak_mb < ordinary_mb + 50
 
 
 def test_case_9_a_directory_longer_than_its_record_says_is_counted(attack: Attack, ordinary_mb: float) -> None:
     directory = Raw(b"a/").central(0) * 600_000
     result = attack(directory + end_record(7, len(directory), 0))
     assert "Found 50,001 files" in result.sentence
-    assert result.seconds < 2 and result.peak_mb < ordinary_mb + LIMIT_MB
+    assert in_time(result.seconds, 2) and result.peak_mb < ordinary_mb + LIMIT_MB
 
 
 def test_case_10_fifty_thousand_entries_are_read_and_not_one_more(

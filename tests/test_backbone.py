@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.hub_stand_in import Repo, StandIn, serve
+from tests.pace import in_time
 from tl_core.bundle import bundle
 from tl_core.data.pixels import Preprocessing
 from tl_core.errors import DamagedBundleError, WeightsUnavailableError
@@ -288,7 +289,7 @@ def test_without_cache_and_network_it_says_so_quickly(row_id: str) -> None:
     row, start = find(row_id), time.monotonic()
     with pytest.raises(WeightsUnavailableError, match=f"{row.title} are not on this machine"):
         backbone.load(row, timeout=2)
-    assert time.monotonic() - start < 2.5
+    assert in_time(time.monotonic() - start, 2.5)
 
 
 def test_a_host_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +298,7 @@ def test_a_host_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyP
         start = time.monotonic()
         with pytest.raises(WeightsUnavailableError):
             backbone.load(find("dinov2_small"), timeout=0.5)
-        assert time.monotonic() - start < 1.5
+        assert in_time(time.monotonic() - start, 1.5)
 
 
 def test_a_damaged_download_in_the_cache_is_not_used() -> None:

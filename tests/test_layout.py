@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import shared
+from tests.pace import in_time
 from tl_core import wording
 from tl_core.data.labelling import Labelling, labellings
 from tl_core.data.layout import Place, interpret, merge_labels, natural_order, part_of
@@ -441,7 +442,7 @@ def test_fifty_thousand_names_take_two_seconds_at_most(pattern: str) -> None:
     names = [pattern.format(i=i, k=("cat", "dog", "cow")[i % 3]) for i in range(50_000)]
     started = time.process_time()
     labellings([("x.zip", names)], {})
-    assert time.process_time() - started < 3  # 1.9 at most when nothing else runs
+    assert in_time(time.process_time() - started, 3)  # 1.9 at most when nothing else runs
 
 
 def test_a_name_of_any_length_is_no_part_and_costs_nothing() -> None:
@@ -449,7 +450,7 @@ def test_a_name_of_any_length_is_no_part_and_costs_nothing() -> None:
     for name in ("_train" * 100_000, "train" + "_" * 100_000, "1" * 100_000):
         part_of(name)
         labellings([("x", [f"{name}/1.jpg", f"{name}x/1.jpg", f"{name}.jpg"])], {})
-    assert time.process_time() - started < 2
+    assert in_time(time.process_time() - started, 2)
 
 
 def test_real_sets_are_read_by_their_folders() -> None:

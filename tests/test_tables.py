@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import shared
+from tests.pace import in_time
 from tl_core import wording
 from tl_core.data.labelling import Labelling, labellings
 from tl_core.data.layout import Place
@@ -451,7 +452,7 @@ def test_hostile_tables_take_bounded_time(data: bytes) -> None:
     started = time.process_time()
     table = parse("t.csv", data)
     labellings([("x", names)], {"t.csv": table} if table else {})
-    assert time.process_time() - started < 6
+    assert in_time(time.process_time() - started, 6)
 
 
 def test_twenty_thousand_names_and_rows_are_read_in_a_moment() -> None:
@@ -461,5 +462,5 @@ def test_twenty_thousand_names_and_rows_are_read_in_a_moment() -> None:
     data = csv_of(list(rows), "file", "label", "split", "width")
     started = time.process_time()
     (way,) = read([f"images/img_{i:05}.jpg" for i in range(20_000)], {"labels.csv": data})
-    assert time.process_time() - started < 2  # 0.4 when nothing else runs
+    assert in_time(time.process_time() - started, 2)  # 0.4 when nothing else runs
     assert sum(counted(way).values()) == 20_000
