@@ -257,6 +257,20 @@ def test_a_data_set_of_the_hub_that_cannot_be_had_is_explained(context: Any, app
     page.wait_for_selector("#to-train:visible")
 
 
+def test_what_was_understood_is_the_first_thing_on_the_page_wherever_the_pictures_were_chosen(
+    context: Any, app: App
+) -> None:
+    page = opened(context, app)
+    page.click("#example-digits")  # at the bottom
+    understood(page, "digits.zip")
+    assert page.evaluate("scrollY") == 0
+    page.wait_for_selector("#others")
+    top = {
+        part: page.locator(f"#{part}").bounding_box()["y"] for part in ("understood", "to-train", "others", "sources")
+    }
+    assert list(top) == sorted(top, key=top.__getitem__) and top["understood"] < 300
+
+
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_everything_fits_a_phone_and_works_by_keyboard(browser: Any, app: App, locale: str, make_zip: Zipper) -> None:
     narrow = browser.new_context(viewport={"width": 390, "height": 844}, locale=locale, has_touch=True)

@@ -10,7 +10,7 @@ from tl_core.data.understand import trouble
 from tl_core.events import Event
 from tl_ui import figures, panel, understood
 from tl_ui.changes import State, View, asked, opened
-from tl_ui.handlers import FOLLOW, PRIVATE, speaks
+from tl_ui.handlers import FOLLOW, PRIVATE, TO_THE_STEP, speaks
 from tl_ui.intake_tabs import IntakeTabs
 from tl_ui.living_example import EXAMPLES
 from tl_ui.open_step import OpenStep
@@ -31,24 +31,24 @@ class DataStep:
         self._work = work
         self._memory = memory
         self.welcome = Opening(work, t)
-        self.tabs = IntakeTabs(work, t, memory)
-        gr.Markdown(t("data.no_zip"))
-        examples = forms.form("examples", gallery())
-        self.opening = OpenStep(work, t, memory)
         status = gr.HTML(elem_id="reading")
         cancel = gr.Button(t("data.cancel"), visible=False, elem_id="cancel-reading")
         shown = forms.form("understood", visible=False)
         self._view = gr.State(View())
         skipped = gr.DownloadButton(t("data.skipped_file"), visible=False, elem_id="skipped-file")
         self.to_next = gr.Button(t("nav.to_train"), variant="primary", visible=False, elem_id="to-train")
+        others = gr.Markdown(t("data.others"), visible=False, elem_id="others")
+        self.tabs = IntakeTabs(work, t, memory)
+        gr.Markdown(t("data.no_zip"))
+        examples = forms.form("examples", gallery())
+        self.opening = OpenStep(work, t, memory)
         self._shown = [shown, self.to_next]
-        self.outputs = [status, cancel, *self._shown, skipped, examples, self.welcome.box]
+        self.outputs = [status, cancel, *self._shown, skipped, examples, self.welcome.box, others]
 
-        for taken in self.tabs.taken:
-            taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
         begun = forms.on_act(examples, self.take_example, memory, memory, **PRIVATE)
         first = self.welcome.first.click(self.take_first, memory, memory, **PRIVATE)
-        for taken in (begun, first):
+        for taken in (*self.tabs.taken, begun, first):
+            taken.then(None, None, None, js=TO_THE_STEP)
             taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
         cancel.click(self.cancel, memory, None, **PRIVATE, queue=False)
         forms.on_act(shown, self.change, [memory, self._view], [self._view, *self._shown], **PRIVATE)
@@ -96,7 +96,7 @@ class DataStep:
             skipped = await asyncio.to_thread(sets.skipped_file, key, found.images, language)
             download = gr.update(value=skipped, visible=skipped is not None)
             shown = await asyncio.to_thread(_show, found, view)
-            yield "", _HIDE, *shown, download, gallery(), _HIDE
+            yield "", _HIDE, *shown, download, gallery(), _HIDE, _SHOW
             while looking and sets.looking(key):
                 await asyncio.sleep(_POLL_SECONDS)
 
@@ -126,7 +126,7 @@ class DataStep:
     def _state(self, html: str, *, running: bool = False, welcome: bool = False) -> tuple[Any, ...]:
         """The outputs while nothing is understood yet; another example cannot be started while one is being read."""
         nothing, greeted = gr.update(value="", visible=False), gr.update(visible=welcome)
-        return html, gr.update(visible=running), nothing, _HIDE, _HIDE, gallery(usable=not running), greeted
+        return html, gr.update(visible=running), nothing, _HIDE, _HIDE, gallery(usable=not running), greeted, _HIDE
 
     @speaks
     def change(self, request: gr.Request, memory: Memory, view: View, event: gr.EventData) -> tuple[Any, ...]:

@@ -29,6 +29,13 @@ PREDICT: dict[str, Any] = {
     "concurrency_limit": 1,
 }
 
+# After Next, Back or the choice of pictures, what was pressed is gone: the keyboard goes on at the step's name, and the eye at the top.
+TO_THE_STEP = """() => {
+  const step = document.querySelector('#steps [role=tab][aria-selected=true]');
+  if (step) { step.setAttribute('tabindex', '-1'); step.focus({preventScroll: true}); }
+  window.scrollTo(0, 0);
+}"""
+
 
 def as_text(sentence: str) -> str:
     """`sentence` for a toast, which Gradio draws as HTML: no name in it becomes a tag. Programs are told the same, so

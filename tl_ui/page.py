@@ -11,7 +11,7 @@ from tl_core.models.catalogue import CATALOGUE
 from tl_core.settings import Settings
 from tl_ui.api import Api
 from tl_ui.data_step import DataStep
-from tl_ui.handlers import FOLLOW, PRIVATE
+from tl_ui.handlers import FOLLOW, PRIVATE, TO_THE_STEP
 from tl_ui.remembered import EMPTY, afresh, restored, with_run
 from tl_ui.results_step import ResultsStep
 from tl_ui.runs_list import RunsList
@@ -21,14 +21,6 @@ from tl_ui.use_step import UseStep
 from tl_ui.words import DEFAULT, LANGUAGES, LOCALES, say, table
 from tl_ui.workspace import Memory, Workspace
 from tl_ui.your_data import YourData
-
-# After Next or Back the button is gone: the keyboard goes on at the step's name, and the eye at the top.
-_TO_THE_STEP = """() => {
-  const step = document.querySelector('#steps [role=tab][aria-selected=true]');
-  if (step) { step.setAttribute('tabindex', '-1'); step.focus({preventScroll: true}); }
-  window.scrollTo(0, 0);
-}"""
-
 
 # The moment the page is there, before anybody can act on it: this browser has a key of its own, 128 random bits; and a
 # run's key that came with a link is the run that is shown. That stands behind the `#`, so that no server and no other
@@ -139,20 +131,20 @@ def _wire(work: Workspace, memory: gr.BrowserState, steps: _Steps) -> None:
     ]
     for button, number, on_arrival in moves:
         moved = button.click(_go_to(number), memory, there, **PRIVATE)
-        moved.then(None, None, None, js=_TO_THE_STEP)
+        moved.then(None, None, None, js=TO_THE_STEP)
         if on_arrival is not None:
             on_arrival(moved)
     steps.on_data(use.batch.grown)
     retrained = results.retrain.click(results.train_again, memory, memory, **PRIVATE)
     again = retrained.success(_training_again, memory, [*there, training.to_next], **PRIVATE)
-    again.then(None, None, None, js=_TO_THE_STEP)
+    again.then(None, None, None, js=TO_THE_STEP)
     steps.on_train(again)
     further = use.further.click(_further, memory, there, **PRIVATE)
-    further.then(None, None, None, js=_TO_THE_STEP)
+    further.then(None, None, None, js=TO_THE_STEP)
     steps.on_data(use.start_over.click(_start_over, memory, there, **PRIVATE))
     steps.on_data(steps.yours.deleted.then(_go_to(1), memory, there, **PRIVATE))
     shown = data.opening.opened.success(_opened, memory, there, **PRIVATE)
-    shown.then(None, None, None, js=_TO_THE_STEP)
+    shown.then(None, None, None, js=TO_THE_STEP)
     other = steps.runs.opened.then(_shown(work), memory, there, **PRIVATE)
     steps.on_data(other)
     for arrive in (steps.on_train, steps.on_results, steps.on_use):

@@ -11,6 +11,7 @@ from tl_core.bundle.markdown import markdown_text
 from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
+from tl_core.models.catalogue import EMBEDDED
 from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
@@ -100,7 +101,8 @@ class TrainStep:
             self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
-        told = f"{say(language, key, seconds=seconds, title=markdown_text(row.title))} {why}"
+        title = say(language, "train.built_in") if row.id == EMBEDDED.id else markdown_text(row.title)
+        told = f"{say(language, key, seconds=seconds, title=title)} {why}"
         if (plan.seconds or 0) > (most := self._work.settings.max_run_seconds):
             told += " **" + say(language, "train.longer_than_allowed", seconds=duration(language, most)) + "**"
         if self._work.lender(device) is not None:

@@ -118,7 +118,7 @@ function show() {
   const there = new Set(root.querySelectorAll('[data-appear]'));
   becomeChildren(root, page.content);
   if (empty) arrive();
-  else for (const one of root.querySelectorAll('[data-appear]')) if (!there.has(one)) comeToView(one, 'nearest');
+  else for (const one of root.querySelectorAll('[data-appear]')) if (!there.has(one)) comeToView(one);
   for (const field of touched) if (!root.contains(field)) touched.delete(field);
   if (inUse && document.activeElement !== inUse) {
     const there = key && root.querySelector(`[data-focus="${CSS.escape(key)}"]`);
@@ -128,12 +128,12 @@ function show() {
 
 // What the visitor has waited for comes into view; not what a reload brings back.
 function arrive() {
-  if (navigator.userActivation?.hasBeenActive) comeToView(root.querySelector('[data-arrive]'), 'start');
+  if (navigator.userActivation?.hasBeenActive) comeToView(root.querySelector('[data-arrive]'));
 }
 
-function comeToView(there, block) {
+function comeToView(there) {
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  there?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block });
+  there?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'nearest' });
 }
 
 watch('value', show);
