@@ -29,7 +29,8 @@ PREDICT: dict[str, Any] = {
     "concurrency_limit": 1,
 }
 
-# After Next, Back or the choice of pictures, what was pressed is gone: the keyboard goes on at the step's name, and the eye at the top.
+# After Next, Back or a choice of pictures, what was pressed is gone: the keyboard goes on at the step's name, and the
+# eye at the top.
 TO_THE_STEP = """() => {
   const step = document.querySelector('#steps [role=tab][aria-selected=true]');
   if (step) { step.setAttribute('tabindex', '-1'); step.focus({preventScroll: true}); }
