@@ -170,6 +170,26 @@ def test_an_example_teaches_and_many_pictures_become_a_table(context: Any, app: 
 
 
 @pytest.mark.slow
+def test_the_browsers_back_is_a_step_back_and_leaves_the_page_only_at_the_first(context: Any, app: App) -> None:
+    page = opened(context, app)
+    left = page.evaluate("history.length")
+    for _ in range(2):  # the second time as the first: our own Back leaves no entry behind
+        page.click("#example-first" if page.is_visible("#example-first") else "#example-shapes")
+        page.wait_for_selector("#to-train:visible", timeout=60_000)
+        page.click("#to-train")
+        page.wait_for_selector("#start:visible")
+        assert page.evaluate("history.length") == left + 1
+        page.go_back()
+        page.wait_for_selector("#understood .tl-cards")
+        assert not page.is_visible("#start") and page.evaluate("history.state.step") == 0
+        page.click("#to-train")
+        page.click("#back-to-data")
+        page.wait_for_selector("#understood .tl-cards")
+        page.wait_for_function("history.state.step === 0")
+    page.go_back()
+    assert page.url == "about:blank"
+
+
 def test_a_second_tab_follows_the_same_run_and_another_browser_sees_nothing(
     browser: Any, context: Any, app: App
 ) -> None:

@@ -15,6 +15,7 @@ from tl_ui.handlers import FOLLOW, PRIVATE, TO_THE_STEP
 from tl_ui.remembered import EMPTY, afresh, restored, with_run
 from tl_ui.results_step import ResultsStep
 from tl_ui.runs_list import RunsList
+from tl_ui.step_history import BACK_IS_A_STEP_BACK
 from tl_ui.top_bar import top_bar
 from tl_ui.train_step import TrainStep
 from tl_ui.use_step import UseStep
@@ -110,6 +111,7 @@ def build(work: Workspace, t: gr.I18n) -> gr.Blocks:
         begun = page.load(None, memory, memory, js=_BEGIN)
         asked = begun.then(_restore(work), memory, [checked, steps.walk], **PRIVATE)
         found = asked.then(None, [checked, memory], memory, js=_CHECKED)
+        found.then(None, None, None, js=BACK_IS_A_STEP_BACK)
         found.then(steps.data.welcome.example.wake, None, None, **PRIVATE)
         found.then(steps.data.tabs.show_collected, memory, steps.data.tabs.builder, **PRIVATE)
         for arrive in (steps.on_data, steps.on_train, steps.on_results, steps.on_use):
