@@ -142,6 +142,7 @@ def test_case_129_everything_of_one_person_goes_at_once_and_nothing_of_another(
     batch = file(work.settings.data_dir / "scratch" / "b1" / "pixels.u8").parent
     sign(batch, ANN)
     assert work.belongings.bytes(ANN) > bytes_of(report.bundle) > 0
+    assert work.belongings.may_delete(ANN, finished) and not work.belongings.may_delete(BOB, finished)
     work.remove_everything(ANN)
     assert not any(path.exists() for path in (*downloads, finished.path, batch))
     assert work.run(runs[ANN] or "") is work.run(waiting or "") is work.sets.reading(keys[ANN]) is None

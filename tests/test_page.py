@@ -179,9 +179,18 @@ def test_the_browsers_back_is_a_step_back_and_leaves_the_page_only_at_the_first(
         page.click("#to-train")
         page.wait_for_selector("#start:visible")
         assert page.evaluate("history.length") == left + 1
+        page.reload()
+        page.wait_for_selector("#start:visible")
+        page.wait_for_function("window.tlStepsAreThere")
         page.go_back()
         page.wait_for_selector("#understood .tl-cards")
         assert not page.is_visible("#start") and page.evaluate("history.state.step") == 0
+        page.reload()  # as phones do with a page that was away
+        page.wait_for_selector("#understood .tl-cards")
+        page.wait_for_function("window.tlStepsAreThere")
+        assert not page.is_visible("#start")
+        page.go_forward()  # leads nowhere, and spoils nothing
+        page.wait_for_function("history.state.step === 0")
         page.click("#to-train")
         page.click("#back-to-data")
         page.wait_for_selector("#understood .tl-cards")

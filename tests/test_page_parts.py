@@ -1,8 +1,10 @@
 """What the page shows, without a browser: pure functions of events, and no name that becomes markup."""
 
+import asyncio
 import json
 import re
 import string
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tl_core.hub.push import Pushed
 from tl_core.settings import Settings
 from tl_ui import figures, judged_view, panel, share_step, understood, words
 from tl_ui.changes import State, View, asked
+from tl_ui.following import Newest
 from tl_ui.judged import State as JudgedState
 from tl_ui.judged import View as JudgedView
 from tl_ui.line import Place
@@ -30,6 +33,28 @@ from tl_ui.run_report import Report
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'{{7*7}}"
 STARTED = Started(100, 2, "embedded", "cpu", 12.0)
+
+
+def test_on_one_page_the_newest_follower_is_the_only_one_that_shows() -> None:
+    newest, ended = Newest(), []
+
+    async def following(name: str) -> AsyncIterator[str]:
+        try:
+            for _ in range(3):
+                yield name
+                await asyncio.sleep(0)
+        finally:
+            ended.append(name)
+
+    async def story() -> list[str]:
+        first, other = newest.only("page", following("first")), newest.only("another page", following("other"))
+        told = [await anext(first), await anext(other)]
+        second = newest.only("page", following("second"))
+        told.append(await anext(second))
+        return told + [one for follower in (first, second, other) async for one in follower]
+
+    assert asyncio.run(story()) == ["first", "other", "second", "second", "second", "other", "other"]
+    assert ended == ["first", "second", "other"] and not newest._of
 
 
 def test_reading_goes_from_progress_to_ready() -> None:

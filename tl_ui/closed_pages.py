@@ -1,8 +1,9 @@
 """Lets go of what Gradio remembers of pages that were closed.
 
 Gradio keeps a copy of all that a page showed until so many pages (`state_session_capacity`) came after it: a quarter
-of a megabyte each here, and what was shown on them. What matters lies in the browser and on the disk; a page that comes
-back after the time below, as after a lost connection, begins with nothing opened.
+of a megabyte each here, and what was shown on them; and what it had to tell a page that did not listen any more. What
+matters lies in the browser and on the disk; a page that comes back after the time below, as after a lost connection,
+begins with nothing opened.
 """
 
 from datetime import datetime, timedelta
@@ -21,4 +22,7 @@ def forget_closed(page: gr.Blocks) -> int:
         for key in old:
             holder.session_data.pop(key, None)
             holder.time_last_used.pop(key, None)
+    for untold in (page._queue.pending_messages_per_session, page._queue.pending_event_ids_session):
+        for key in old:
+            untold.pop(key, None)
     return len(old)

@@ -10,6 +10,7 @@ from tl_core.data.understand import trouble
 from tl_core.events import Event
 from tl_ui import figures, panel, understood
 from tl_ui.changes import State, View, asked, opened
+from tl_ui.following import Newest
 from tl_ui.handlers import FOLLOW, PRIVATE, TO_THE_STEP, speaks
 from tl_ui.intake_tabs import IntakeTabs
 from tl_ui.living_example import EXAMPLES
@@ -28,7 +29,7 @@ class DataStep:
     """Draws the step and wires its own buttons; `follow` fills `outputs` from the set that the memory names."""
 
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
-        self._work = work
+        self._work, self._newest = work, Newest()
         self._memory = memory
         self.welcome = Opening(work, t)
         status = gr.HTML(elem_id="reading")
@@ -48,8 +49,9 @@ class DataStep:
         begun = forms.on_act(examples, self.take_example, memory, memory, **PRIVATE)
         first = self.welcome.first.click(self.take_first, memory, memory, **PRIVATE)
         for taken in (*self.tabs.taken, begun, first):
-            taken.then(None, None, None, js=TO_THE_STEP)
-            taken.then(self.follow, [memory, self._view], self.outputs, **FOLLOW)
+            taken.success(None, None, None, js=TO_THE_STEP)
+        for changed in (*self.tabs.taken, self.tabs.emptied, begun, first):
+            changed.then(self.follow, self.inputs, self.outputs, **FOLLOW)
         cancel.click(self.cancel, memory, None, **PRIVATE, queue=False)
         forms.on_act(shown, self.change, [memory, self._view], [self._view, *self._shown], **PRIVATE)
 
@@ -84,7 +86,12 @@ class DataStep:
 
     async def follow(self, memory: Memory, view: View, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Show how reading goes on until it is over, then what was understood, and once more after a closer look."""
-        language, key, sets = language_of(request), str(memory.get("set", "")), self._work.sets
+        shown = self._follow(str(memory.get("set", "")), view, language_of(request))
+        async for one in self._newest.only(request.session_hash, shown):
+            yield one
+
+    async def _follow(self, key: str, view: View, language: str) -> AsyncIterator[tuple[Any, ...]]:
+        sets = self._work.sets
         async for shown in self._reading(key, language):
             yield shown
         looking = sets.reading(key) is not None

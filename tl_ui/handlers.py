@@ -33,7 +33,7 @@ PREDICT: dict[str, Any] = {
 # eye at the top.
 TO_THE_STEP = """() => {
   const step = document.querySelector('#steps [role=tab][aria-selected=true]');
-  if (step) { step.setAttribute('tabindex', '-1'); step.focus({preventScroll: true}); }
+  step?.focus({preventScroll: true});
   window.scrollTo(0, 0);
 }"""
 

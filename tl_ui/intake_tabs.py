@@ -28,7 +28,8 @@ _NAMES = 2  # of several uploaded files that stand for all
 
 
 class IntakeTabs:
-    """Draws the tabs; after each of the events `taken` the memory names a new set that is being read."""
+    """Draws the tabs; after each of the events `taken` the memory names a new set that is being read, after `emptied`
+    none."""
 
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._work = work
@@ -52,7 +53,7 @@ class IntakeTabs:
                     get = gr.Button(t("data.hub.fetch"), elem_id="hub-fetch", scale=1)
                 offers = forms.form("hub-offers")
         self.taken.append(upload.upload(self.take, [upload, memory], memory, **PRIVATE))
-        self.taken.append(upload.clear(self.forget, memory, memory, **PRIVATE))
+        self.emptied = upload.clear(self.forget, memory, memory, **PRIVATE)
         elsewhere = [memory, upload]  # what the file box shows is not what is read then
         self.taken.append(folder.picked(self.take_folder, memory, elsewhere, **PRIVATE))
         class_builder.on_act(self.builder, self.collect, memory, [self.builder, memory], **PRIVATE)
@@ -122,8 +123,10 @@ class IntakeTabs:
         return self._fetching(repo, memory) if repo in _OFFERED.values() else (memory, gr.skip())
 
     @speaks
-    def take_from_hub(self, repo: str, memory: Memory) -> tuple[Memory, Any]:
+    def take_from_hub(self, request: gr.Request, repo: str, memory: Memory) -> tuple[Memory, Any]:
         """Start fetching a data set from the Hub."""
+        if not repo.strip():
+            raise gr.Error(say(language_of(request), "data.hub.empty"), print_exception=False)
         return self._fetching(repo, memory)
 
     def _fetching(self, repo: str, memory: Memory) -> tuple[Memory, Any]:
@@ -132,8 +135,6 @@ class IntakeTabs:
         def fetched(folder: Path, should_stop: Callable[[], bool]) -> Iterator[Event]:
             return fetch(repo, folder, settings, should_stop=should_stop)
 
-        if not repo.strip():
-            return memory, gr.skip()
         return _reading(memory, self._work.sets.fetch(repo.strip(), fetched, owner=owner_of(memory))), None
 
     def forget(self, memory: Memory) -> Memory:

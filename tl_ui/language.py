@@ -23,7 +23,7 @@ _SCRIPT = """<script>
 })();
 </script>"""
 # For a button: what the page does to be in another language from now on.
-SWITCH = f"(name) => {{ localStorage.setItem('{COOKIE}', name); location.reload(); }}"
+SWITCH = f"(name) => {{ try {{ localStorage.setItem('{COOKIE}', name); }} catch {{}} location.reload(); }}"
 # Of what `everywhere` gives, the page shows one.
 CSS = "".join(
     f"html[lang|={language}] [data-in]:not([data-in={language}]) {{ display: none; }}\n" for language in LANGUAGES

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from tl_core.data.imageset import RGB
 from tl_ui import figures
 from tl_ui.handlers import PRIVATE, speaks
 from tl_ui.language import everywhere
@@ -49,10 +50,11 @@ class Opening:
 
     @speaks
     def answer(self, request: gr.Request, event: gr.EventData) -> Any:
-        """What the finished model says to a drawing, as HTML."""
-        pixels, language = draw_digit.read(event), language_of(request)
-        if pixels is None:
-            return gr.skip()
+        """What the finished model says to a drawing."""
+        pixels = draw_digit.read(event)
+        return gr.skip() if pixels is None else draw_digit.answer(self._answer(pixels, language_of(request)))
+
+    def _answer(self, pixels: RGB, language: str) -> str:
         report = self.example.wait()
         if report is None:
             return figures.hint(say(language, "opening.not_alive"))

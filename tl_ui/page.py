@@ -15,7 +15,7 @@ from tl_ui.handlers import FOLLOW, PRIVATE, TO_THE_STEP
 from tl_ui.remembered import EMPTY, afresh, restored, with_run
 from tl_ui.results_step import ResultsStep
 from tl_ui.runs_list import RunsList
-from tl_ui.step_history import BACK_IS_A_STEP_BACK
+from tl_ui.step_history import BACK_IS_A_STEP_BACK, remember
 from tl_ui.top_bar import top_bar
 from tl_ui.train_step import TrainStep
 from tl_ui.use_step import UseStep
@@ -29,11 +29,13 @@ from tl_ui.your_data import YourData
 _BEGIN = """(memory) => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const key = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').slice(0, 22);
+  addEventListener('hashchange', () => location.hash.startsWith('#run=') && location.reload());
   const linked = location.hash.match(/^#run=([\\w-]{22})$/)?.[1];
   const mine = { ...memory, owner: memory.owner || key };
   if (!linked) return mine;
   history.replaceState(null, '', location.pathname + location.search);
-  return { ...mine, run: linked, runs: [...(memory.runs ?? []), linked], step: 3 };
+  const sets = [...(memory.sets ?? []), memory.set ?? ''];
+  return { ...mine, run: linked, runs: [...(memory.runs ?? []), linked], sets, set: '', base: '', before: '', step: 3 };
 }"""
 # What the server knows of the memory counts, unless somebody was quicker than it.
 _CHECKED = """(checked, memory) =>
@@ -71,15 +73,17 @@ class _Steps:
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
         self._memory = memory
         with gr.Walkthrough(selected=1, elem_id="steps") as self.walk:
-            with gr.Step(t("step.data"), id=1):
+            with gr.Step(t("step.data"), id=1) as first:
                 self.data = DataStep(work, t, memory)
-            with gr.Step(t("step.train"), id=2):
+            with gr.Step(t("step.train"), id=2) as second:
                 self.training = TrainStep(work, t, memory)
-            with gr.Step(t("step.results"), id=3):
+            with gr.Step(t("step.results"), id=3) as third:
                 self.results = ResultsStep(work, t, memory)
                 self.runs = RunsList(work, t, memory)
-            with gr.Step(t("step.use"), id=4):
+            with gr.Step(t("step.use"), id=4) as fourth:
                 self.use = UseStep(work, t, memory)
+        for number, step in enumerate((first, second, third, fourth), 1):
+            step.select(None, memory, memory, js=remember(number))
         self.yours = YourData(work, t, memory)
 
     def on_data(self, event: Dependency) -> None:

@@ -20,6 +20,7 @@ from tl_ui.guard import App, Message, Receive, Scope, Send, answer
 
 COOKIE = "tl_visitor"
 _MOST = 10_000  # sessions remembered; as many as Gradio keeps
+_LONGEST = 64  # characters of a session's name; Gradio's own have 11, its client's 36
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 _IN_PATH = re.compile(r"/(?:gradio_api/)?(?:heartbeat|stream)/([^/]+)")
 # POST bodies in which Gradio looks for a session.
@@ -52,6 +53,8 @@ class SessionLock:
 
     def _may(self, visitor: str, session: str) -> bool:
         """Whether the session is that visitor's, who gets it when it is nobody's."""
+        if len(session) > _LONGEST:
+            return False
         bound = self._visitors.setdefault(session, visitor)
         self._visitors.move_to_end(session)
         while len(self._visitors) > _MOST:

@@ -1,7 +1,7 @@
 """Step 2: one button, an honest time, live progress, and Stop that keeps the best."""
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +15,7 @@ from tl_core.models.catalogue import EMBEDDED
 from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
+from tl_ui.following import Newest
 from tl_ui.handlers import FOLLOW, PRIVATE, speaks
 from tl_ui.lessons import lessons
 from tl_ui.parts import waiting
@@ -24,6 +25,7 @@ from tl_ui.workspace import Memory, Workspace, follow_events
 from tl_ui.zerogpu import account_for
 
 _POLL_SECONDS = 0.3
+log = logging.getLogger("transfer_lab.page")
 _NAMED = 8  # classes in a sentence
 _HIDE, _SHOW = gr.update(visible=False), gr.update(visible=True)
 
@@ -32,7 +34,7 @@ class TrainStep:
     """Draws the step and wires its own buttons; `follow` fills `outputs` from the run that the memory names."""
 
     def __init__(self, work: Workspace, t: gr.I18n, memory: gr.BrowserState) -> None:
-        self._work = work
+        self._work, self._newest = work, Newest()
         how = gr.Markdown(t("train.how"))
         self.choices = Choices(t)
         going_on = gr.Checkbox(
@@ -143,7 +145,11 @@ class TrainStep:
 
     async def follow(self, memory: Memory, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Show how the run goes on until it is over."""
-        language, key = language_of(request), str(memory.get("run", ""))
+        shown = self._follow(str(memory.get("run", "")), language_of(request))
+        async for one in self._newest.only(request.session_hash, shown):
+            yield one
+
+    async def _follow(self, key: str, language: str) -> AsyncIterator[tuple[Any, ...]]:
         run = self._work.run(key)
         idle = gr.update(value=say(language, "train.start"), visible=True, variant="primary")
         nothing = (idle, _HIDE, _HIDE, _HIDE, _HIDE, _SHOW, _SHOW, _SHOW, waiting.NOTHING, "")
@@ -158,7 +164,7 @@ class TrainStep:
             state = panel.training(
                 seen,
                 language,
-                place=self._work.line.place(run),
+                place=await asyncio.to_thread(self._work.line.place, run),
                 stopping=run.stop_asked(),
                 trouble=self._work.trainer_in_trouble(),
             )
@@ -184,9 +190,11 @@ class TrainStep:
     def _lessons(self, key: str, language: str) -> str:
         """What happens in the run behind `key`, as HTML; nothing when its pictures are gone."""
         run, images = self._work.run(key), self._work.images_of(key)
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, TLError):  # they go away meanwhile
+        try:
             if run is not None and images is not None:
                 return lessons(images, run.request().plan, language)
+        except Exception:  # pictures go away meanwhile; whatever it is, the training is still to be followed
+            log.info("no lessons for this run", exc_info=True)
         return ""
 
     def ask_to_stop(self, memory: Memory) -> Any:

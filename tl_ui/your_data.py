@@ -44,17 +44,23 @@ class YourData:
     def _forget(self, memory: Memory) -> None:
         """Everything that is the owner's, and what else this browser has keys to."""
         work = self._work
-        for key in _run_keys(memory):
+        for key in self._run_keys(memory):
             work.remove_run(key)
         for key in _set_keys(memory):
             work.sets.remove(key)
         work.remove_everything(owner_of(memory))
 
+    def _run_keys(self, memory: Memory) -> list[str]:
+        """Of the runs that the browser has keys to, those that are not somebody else's."""
+        work, owner = self._work, owner_of(memory)
+        found = {key: work.run(key) for key in (*keys(memory, "runs"), str(memory.get("run", "")))}
+        return [key for key, run in found.items() if run is not None and work.belongings.may_delete(owner, run)]
+
     def _there(self, memory: Memory) -> tuple[set[Path], set[Path]]:
         """Folders of the sets and of the runs that `_forget` would delete."""
         work, owner = self._work, owner_of(memory)
         sets = {folder for key in _set_keys(memory) if (folder := work.sets.find(key)) is not None}
-        runs = {run.path for key in _run_keys(memory) if (run := work.run(key)) is not None}
+        runs = {run.path for key in self._run_keys(memory) if (run := work.run(key)) is not None}
         return sets | set(work.belongings.sets(owner)), runs | {run.path for run in work.belongings.runs(owner)}
 
     def _told(self, memory: Memory, language: str, done: Act | None = None) -> str:
@@ -79,10 +85,6 @@ class YourData:
         elif sets or runs:
             parts.append(forms.button("ask", say(language, "yours.delete")))
         return "".join(parts)
-
-
-def _run_keys(memory: Memory) -> list[str]:
-    return [*keys(memory, "runs"), str(memory.get("run", ""))]
 
 
 def _set_keys(memory: Memory) -> list[str]:

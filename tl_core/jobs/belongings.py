@@ -33,6 +33,11 @@ class Belongings:
         found = [RunFolder(self._settings.runs_dir / job.id) for job in jobs]
         return [run for run in found if run.path.is_dir() and not (run.path / REMOVED).exists()]
 
+    def may_delete(self, owner: str, run: RunFolder) -> bool:
+        """Whether a run is that owner's or nobody's: a link to look at somebody's run is no leave to delete it."""
+        job = self._store.find(run.path.name)
+        return job is None or job.owner in ("", owner)
+
     def bytes(self, owner: str) -> int:
         """What they take on the disk."""
         return sum(bytes_of(folder) for folder in (*self.sets(owner), *(run.path for run in self.runs(owner))))

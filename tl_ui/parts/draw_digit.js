@@ -20,6 +20,7 @@ let strokes = [];
 let drawing = false;
 let asked = 0; // when a question was sent last
 let waking = 0;
+let wanted = false; // what is drawn has been asked about
 const pen = pad.getContext('2d');
 
 const send = lineOfActs(
@@ -32,6 +33,7 @@ const send = lineOfActs(
   () => {
     clearTimeout(waking);
     answer.classList.remove('tl-thinking');
+    show();
   },
 );
 const busy = () => root.getAttribute('aria-busy') === 'true';
@@ -75,6 +77,7 @@ function redraw() {
 
 function ask() {
   asked = Date.now();
+  wanted = true;
   send({ act: 'draw', cells: cells() });
 }
 
@@ -104,8 +107,9 @@ for (const over of ['pointerup', 'pointercancel']) {
 
 clear.addEventListener('click', () => {
   strokes = [];
+  wanted = false;
   redraw();
-  answer.replaceChildren(make('p', {}, say('asked')));
+  show();
 });
 
 for (const sample of props.samples) {
@@ -121,12 +125,16 @@ for (const sample of props.samples) {
     hint.hidden = true;
     pen.imageSmoothingEnabled = true;
     pen.drawImage(small, 0, 0, pad.width, pad.height);
+    wanted = true;
     send({ act: 'draw', cells: sample.cells });
   });
   samples.append(show);
 }
 
-watch('value', () => {
+// The last answer, made and escaped by our Python; nothing, once the pad was cleared.
+function show() {
   clearTimeout(waking);
-  if (props.value) answer.innerHTML = props.value; // made and escaped by our Python
-});
+  if (wanted && props.value?.html) answer.innerHTML = props.value.html;
+  else answer.replaceChildren(make('p', {}, say('asked')));
+}
+watch('value', show);

@@ -5,6 +5,7 @@ how much ink each cell has (https://doi.org/10.24432/C50P49), and sends them as 
 cannot draw shows it one of a few digits that it was not taught.
 """
 
+import itertools
 import json
 from typing import Any
 
@@ -16,15 +17,21 @@ from PIL import Image
 from tl_core.data.imageset import RGB
 from tl_ui.parts.part import on_act, part, source
 
-__all__ = ["draw_digit", "on_act", "read"]
+__all__ = ["answer", "draw_digit", "on_act", "read"]
 
 _CELLS, _MOST = 64, 16
+_serial = itertools.count(1)
 
 
 def draw_digit(elem_id: str) -> gr.HTML:
-    """The part; handle its acts with `on_act`, and give it HTML to show as the answer."""
+    """The part; handle its acts with `on_act`, and give it an `answer`."""
     samples = json.loads(source("digit_samples.json"))
     return part(elem_id, "draw_digit", "draw", ("acts.js", "make.js"), "part.draw.", samples=samples)
+
+
+def answer(html: str) -> dict[str, Any]:
+    """What the part shows; two answers of the same words are still two."""
+    return {"serial": next(_serial), "html": html}
 
 
 def read(value: object) -> RGB | None:

@@ -9,10 +9,18 @@ const kept = (name) => {
   }
 };
 
+function keep(name, on) {
+  try {
+    localStorage.setItem(`tl-${name}`, on ? 'yes' : 'no');
+  } catch {
+    // a frame without storage: kept as long as the page is
+  }
+}
+
 function choice(name) {
   const box = make('input', { type: 'checkbox', checked: kept(name) });
   const label = make('label', {}, box, ` ${say(name)}`);
-  box.addEventListener('change', () => localStorage.setItem(`tl-${name}`, box.checked ? 'yes' : 'no'));
+  box.addEventListener('change', () => keep(name, box.checked));
   return [box, label];
 }
 
@@ -26,7 +34,7 @@ tellLabel.hidden = !('Notification' in window);
 tell.addEventListener('change', async () => {
   if (tell.checked && (await Notification.requestPermission()) !== 'granted') {
     tell.checked = false;
-    localStorage.setItem('tl-tell', 'no');
+    keep('tell', false);
     note.textContent = say('refused');
   }
 });
@@ -68,11 +76,18 @@ function show() {
   for (const label of [tellLabel, soundLabel]) label.classList.toggle('tl-off', now.state !== 'running');
   if (ended) {
     if (sound.checked) ring();
-    if (tell.checked && document.hidden && Notification.permission === 'granted') {
-      new Notification(NAME, { body: say(now.state === 'finished' ? 'done' : 'over') });
-    }
+    if (tell.checked && document.hidden && Notification.permission === 'granted') notify(now.state);
   }
   before = now;
+}
+
+// Chrome on Android lets pages ask, and then has it only from service workers: nothing to offer there.
+function notify(state) {
+  try {
+    new Notification(NAME, { body: say(state === 'finished' ? 'done' : 'over') });
+  } catch {
+    tellLabel.hidden = true;
+  }
 }
 document.addEventListener('visibilitychange', () => {
   if (!document.hidden && document.title.startsWith('✓')) document.title = NAME;
