@@ -16,6 +16,8 @@ from tl_core.settings import Settings
 if TYPE_CHECKING:
     from tl_core.bundle.predictor import Prediction
 
+_FIXED = "fixed-"
+
 
 class Downloads:
     """The download folder of one data folder; Gradio serves what lies in it to whoever has the address."""
@@ -30,10 +32,11 @@ class Downloads:
         return folder / name
 
     def fixed_place(self, id: str, name: str) -> Path:
-        """The place of a file that is made anew each time it is shown: the id is as secret as a key's hash can be."""
-        folder = self._folder / id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        """The place of a file that is made anew each time it is shown: one for all such of an id, which nobody guesses
+        from the address of another download."""
+        kept = next((self._folder / id).glob(f"{_FIXED}*"), self._folder / id / f"{_FIXED}{new_key()}")
+        kept.mkdir(parents=True, exist_ok=True)
+        return kept / name
 
     def table(self, id: str, rows: "Sequence[tuple[str, Prediction | str]]", class_names: tuple[str, ...]) -> Path:
         """Predictions by file name as a CSV file."""

@@ -316,7 +316,7 @@ class Sets:
         folder = self.find(key)
         if folder is None or not images.skipped:
             return None
-        path = Downloads(self._settings).fixed_place(folder.name, "not-used.csv")
+        path = Downloads(self._settings).fixed_place(folder.name, f"not-used-{language}.csv")
         rows = [(file.name, say(language, f"skip.{file.reason}")) for file in images.skipped]
         path.write_text(table_csv((say(language, "data.col_file"), say(language, "data.col_reason")), rows), "utf-8")
         return str(path)
