@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Zipper
+from tests.conftest import Zipper, full_disk
 from tl_core.data.imageset import ImageSet
 from tl_core.events import Failed, Finished, Started
 from tl_core.jobs.recovery import FORM, job_of, open_folder, recover
@@ -75,6 +75,20 @@ def test_case_131_what_a_later_version_kept_is_left_alone(settings: Settings) ->
     with pytest.raises(NewerDataError, match=f"form {FORM + 1}; this one knows {FORM}"):
         open_folder(settings)
     assert (settings.data_dir / "form").read_text() == str(FORM + 1)
+
+
+def test_a_start_on_a_full_disk_says_so_and_does_not_lock_the_folder(settings: Settings) -> None:
+    settings.data_dir.mkdir()
+    for left in (None, ""):  # what an earlier version left of it then
+        if left is not None:
+            (settings.data_dir / "form").write_text(left)
+        with full_disk(), pytest.raises(DataFolderError, match="cannot be written to"):
+            open_folder(settings)
+        assert [path.name for path in settings.data_dir.iterdir()] == ([] if left is None else ["form"])
+    open_folder(settings)
+    with full_disk():
+        open_folder(settings)  # nothing new is to be written
+    assert (settings.data_dir / "form").read_text() == str(FORM)
 
 
 @pytest.mark.slow

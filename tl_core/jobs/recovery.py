@@ -1,6 +1,8 @@
 """After bad luck: the data folder is made ready, and the queue made to agree with the folders of runs."""
 
+import secrets
 import tempfile
+from pathlib import Path
 
 from tl_core.jobs.runs import RunFolder, all_runs
 from tl_core.jobs.store import Job, Store
@@ -19,12 +21,24 @@ def open_folder(settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.data_dir):
             pass
-        found = file.read_text(encoding="ascii") if file.exists() else "1"
+        found = file.read_text(encoding="ascii").strip() if file.exists() else ""
+        if not found or (found.isdecimal() and int(found) < FORM):  # of an empty one, an earlier version was cut off
+            _write(file)
+            return
     except (OSError, ValueError) as error:
         raise DataFolderError(folder=settings.data_dir, problem=getattr(error, "strerror", "damaged")) from error
-    if not found.strip().isdecimal() or int(found) > FORM:
+    if found != str(FORM):
         raise NewerDataError(folder=settings.data_dir, found=found, known=FORM)
-    file.write_text(str(FORM), encoding="ascii")
+
+
+def _write(file: Path) -> None:
+    """Write the form down, complete or not at all."""
+    temporary = file.with_name(f"{_FORM}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(str(FORM), encoding="ascii")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def job_of(run: RunFolder) -> Job | None:
