@@ -15,9 +15,10 @@ import pytest
 from tests.conftest import Zipper, full_disk
 from tl_core.data.imageset import ImageSet
 from tl_core.events import Failed, Finished, Started
-from tl_core.jobs.recovery import FORM, job_of, open_folder, recover
+from tl_core.jobs.belongings import Belongings
+from tl_core.jobs.recovery import FORM, agree, job_of, open_folder, recover
 from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
-from tl_core.jobs.store import Store
+from tl_core.jobs.store import Job, Store
 from tl_core.jobs.supervisor import WorkerSupervisor
 from tl_core.jobs.worker import take
 from tl_core.queue_errors import DataFolderError, NewerDataError
@@ -89,6 +90,31 @@ def test_a_start_on_a_full_disk_says_so_and_does_not_lock_the_folder(settings: S
     with full_disk():
         open_folder(settings)  # nothing new is to be written
     assert (settings.data_dir / "form").read_text() == str(FORM)
+
+
+def test_an_opened_model_stays_its_owners_after_a_restart(settings: Settings) -> None:
+    store, opened = Store(settings), settings.runs_dir / "opened"
+    opened.mkdir(parents=True)
+    (opened / "report.json").write_text("{}")
+    for id in ("opened", "gone"):
+        store.restore(Job(id, "ann", state="over"))
+    recover(store, settings)
+    assert [run.path for run in Belongings(settings, store).runs("ann")] == [opened]
+    assert store.find("gone") is None
+
+
+def test_a_run_that_another_page_queues_during_a_start_is_not_forgotten(settings: Settings) -> None:
+    class Meanwhile(Store):
+        """The other page does so at the moment that is worst: right before this one asks what is queued."""
+
+        def all(self) -> list[Job]:
+            run = RunFolder.create(settings, new_key(), Request("set", PLAN))
+            self.submit(Job(run.path.name, ""))
+            return super().all()
+
+    store = Meanwhile(settings)
+    agree(store, settings)
+    assert len(store.waiting()) == 1
 
 
 @pytest.mark.slow

@@ -62,10 +62,11 @@ def recover(store: Store, settings: Settings) -> None:
 
 def agree(store: Store, settings: Settings) -> None:
     """Enter runs that the queue does not know, and forget those whose folder is gone."""
+    known = {job.id for job in store.all()}  # before the folders, which are there before they are queued
     folders = {run.path.name: run for run in all_runs(settings)}
-    known = {job.id for job in store.all()}
     for id in known - folders.keys():
-        store.forget(id)
+        if not (settings.runs_dir / id).is_dir():  # an opened model has no request, yet an owner
+            store.forget(id)
     for id in folders.keys() - known:
         if (job := job_of(folders[id])) is not None:
             store.restore(job)
