@@ -117,6 +117,52 @@ def test_a_run_that_another_page_queues_during_a_start_is_not_forgotten(settings
     assert len(store.waiting()) == 1
 
 
+def stopped(work: Workspace) -> tuple[str, RunFolder]:
+    """A run that was stopped while it waited."""
+    key = new_key()
+    run = RunFolder.create(work.settings, key, Request("set", PLAN))
+    work.store.submit(Job(run.path.name, ""))
+    work.stop(key)
+    return key, run
+
+
+def test_going_on_with_a_run_on_a_full_disk_leaves_it_as_it_was(settings: Settings) -> None:
+    work = Workspace(settings)
+    key, run = stopped(work)
+    with full_disk(), pytest.raises(OSError):
+        work.go_on(key)
+    assert run.free() and work.store.waiting() == []
+    assert work.go_on(key) and [job.id for job in work.store.waiting()] == [run.path.name]
+
+
+def test_a_run_whose_queue_was_not_told_that_it_goes_on_is_queued_by_a_restart_or_the_next_try(
+    settings: Settings,
+) -> None:
+    work = Workspace(settings)
+    key, run = stopped(work)
+    over = RunFolder.create(settings, new_key(), Request("set", PLAN))
+    EventLog(over.path).append(Failed("bug", ""))
+    work.store.restore(Job(over.path.name, "", state="over"))
+    for heal in (lambda: work.go_on(key, "cpu"), lambda: recover(work.store, settings)):
+        assert run.open_again() and work.store.waiting() == []  # and there it was killed
+        heal()
+        assert [job.id for job in work.store.waiting()] == [run.path.name]
+        work.stop(key)
+    assert run.request().device == "cpu"
+
+
+def test_a_worker_that_says_late_that_a_run_is_over_does_not_end_it_again(settings: Settings) -> None:
+    work = Workspace(settings)
+    key = new_key()
+    run = RunFolder.create(settings, key, Request("set", PLAN))
+    work.store.submit(Job(run.path.name, ""))
+    assert work.store.take("w") is not None
+    EventLog(run.path).append(Failed("bug", ""))
+    assert work.go_on(key)
+    work.store.finish(run.path.name, "w")
+    assert [job.id for job in work.store.waiting()] == [run.path.name]
+
+
 @pytest.mark.slow
 def test_case_127_two_programs_on_one_folder_share_its_runs(images: ImageSet, settings: Settings) -> None:
     stores = [Store(settings), Store(settings)]

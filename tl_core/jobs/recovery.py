@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tl_core.jobs.runs import RunFolder, all_runs
+from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import Job, Store
 from tl_core.queue_errors import DataFolderError, NewerDataError
 from tl_core.settings import Settings
@@ -61,12 +62,15 @@ def recover(store: Store, settings: Settings) -> None:
 
 
 def agree(store: Store, settings: Settings) -> None:
-    """Enter runs that the queue does not know, and forget those whose folder is gone."""
-    known = {job.id for job in store.all()}  # before the folders, which are there before they are queued
+    """Enter runs that the queue does not know or wrongly holds for over, and forget those whose folder is gone."""
+    known = {job.id: job for job in store.all()}  # before the folders, which are there before they are queued
     folders = {run.path.name: run for run in all_runs(settings)}
-    for id in known - folders.keys():
+    for id in known.keys() - folders.keys():
         if not (settings.runs_dir / id).is_dir():  # an opened model has no request, yet an owner
             store.forget(id)
-    for id in folders.keys() - known:
-        if (job := job_of(folders[id])) is not None:
+    for id, run in folders.items():
+        if id in known and (known[id].state != "over" or known[id].device == SLICED):  # its owner goes on with that
+            continue
+        job = job_of(run)
+        if job is not None and not (id in known and job.state == "over"):
             store.restore(job)

@@ -98,13 +98,16 @@ class Store:
                 db.execute(sa.insert(_RUNS).values(row))
 
     def again(self, id: str, device: str) -> None:
-        """Queue a run that is over once more, behind those that wait. Raises TooManyRunsError and QueueFullError."""
+        """Queue a run that nobody works on once more, behind those that wait; what its last worker may still say of it
+        counts for nothing. Raises TooManyRunsError and QueueFullError."""
         with self._turn() as (db, number):
             job = _found(db, id)
-            if job is not None and job.state == "over":
+            if job is None or job.state == "queued":
+                return
+            if job.state == "over":  # else it has its place among its owner's
                 self._admit(db, job)
-                changed = {"state": "queued", "device": device, "tag": _tag(db, job.owner), "place": number}
-                db.execute(sa.update(_RUNS).where(_RUNS.c.id == id).values(**changed, worker=""))
+            changed = {"state": "queued", "device": device, "tag": _tag(db, job.owner), "place": number}
+            db.execute(sa.update(_RUNS).where(_RUNS.c.id == id).values(**changed, worker=""))
 
     def admit(self, id: str) -> None:
         """Raise what would speak against queueing that run, which is over, once more: TooManyRunsError or
@@ -158,11 +161,15 @@ class Store:
             return bool(db.execute(sa.update(_RUNS).where(*waiting).values(state="over", tag=begun)).rowcount)
 
     def restore(self, job: Job) -> None:
-        """Enter a run as it is, whatever the limits: its folder is there and the database does not know it."""
+        """Enter a run as its folder has it, whatever the limits: the database does not know it, or holds it for over
+        though it is not."""
         with self._turn() as (db, number):
-            if _found(db, job.id) is None:
-                row = {**_values(job), "tag": _tag(db, job.owner), "place": number}
-                db.execute(sa.insert(_RUNS).values(row))
+            found = _found(db, job.id)
+            if found is not None and (found.state != "over" or job.state == "over"):
+                return
+            row = {**_values(job), "tag": _tag(db, job.owner), "place": number}
+            db.execute(sa.delete(_RUNS).where(_RUNS.c.id == job.id))
+            db.execute(sa.insert(_RUNS).values(row))
 
     def forget(self, id: str) -> None:
         """The run is deleted."""
