@@ -267,3 +267,18 @@ def test_workers_that_die_at_birth_are_told_about(
     until((settings.data_dir / runs.TROUBLE).exists, 60)
     assert not supervisor.healthy
     supervisor.close()
+
+
+def test_a_disk_that_fails_does_not_end_the_care_for_workers(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.supervisor._RESTART_SECONDS", 0.01)
+    (settings.data_dir / runs.WORKERS).touch()  # where a folder should be
+    (settings.data_dir / runs.TROUBLE).symlink_to("nowhere/below")
+    monkeypatch.setenv("TL_MAX_UPLOAD", "senseless")  # each ends at once
+    supervisor = WorkerSupervisor(settings, store)
+    supervisor.start()
+    pids: set[int] = set()
+    until(lambda: pids.add(supervisor.pid or 0) or len(pids - {0}) > 3, 60)
+    assert supervisor.healthy
+    supervisor.close()

@@ -1,6 +1,7 @@
 """Keeps one training worker alive beside the web process, with nothing secret in its environment; and gives runs whose
 worker is gone, here or elsewhere, their turn again."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -62,20 +63,30 @@ class WorkerSupervisor:
     def _keep(self) -> None:
         stillborn = 0
         while not self._closing.is_set():
-            name = secrets.token_hex(8)
-            heart = self._settings.data_dir / WORKERS / name
-            self._child = self._spawn(name)
-            status = self._wait(self._child, heart)
-            lived = heart.exists()
-            heart.unlink(missing_ok=True)
-            self._lost(name)
-            if self._closing.is_set():
-                return
-            stillborn = 0 if lived else stillborn + 1
-            if stillborn == _STILLBORN:
-                (self._settings.data_dir / TROUBLE).touch()
-            log.warning("the training worker ended with status %s; starting another", status)
+            try:
+                lived = self._one_life()
+                if self._closing.is_set():
+                    return
+                stillborn = 0 if lived else stillborn + 1
+                if stillborn == _STILLBORN:
+                    (self._settings.data_dir / TROUBLE).touch()
+            except OSError:  # a disk that fails, or no room for one more process: the next may do better
+                log.exception("the training worker could not be kept")
             self._closing.wait(_RESTART_SECONDS * (1 if stillborn < _STILLBORN else 10))
+
+    def _one_life(self) -> bool:
+        """Start a worker and wait for its end; whether it had become ready."""
+        name = secrets.token_hex(8)
+        heart = self._settings.data_dir / WORKERS / name
+        self._child = self._spawn(name)
+        status = self._wait(self._child, heart)
+        self._lost(name)
+        if not self._closing.is_set():
+            log.warning("the training worker ended with status %s; starting another", status)
+        lived = heart.exists()
+        with contextlib.suppress(OSError):  # the sweep finds it
+            heart.unlink(missing_ok=True)
+        return lived
 
     def _wait(self, child: "subprocess.Popen[bytes]", heart: Path) -> int:
         """Wait until the worker ends; one that hangs is ended."""
@@ -99,7 +110,7 @@ class WorkerSupervisor:
                 if RunFolder(self._settings.runs_dir / job.id).free():
                     log.warning("run %s was left by its worker; it is queued again", job.id)
                     self._store.give_back(job.id, job.worker)
-        except QueueUnreachableError:
+        except (OSError, QueueUnreachableError):  # the next look comes soon
             pass
 
     def _lost(self, name: str) -> None:
