@@ -1,5 +1,6 @@
 """The queue: fair between owners, bounded, one taker a run, and in one piece after anything."""
 
+import contextlib
 import os
 import random
 import signal
@@ -17,10 +18,11 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.conftest import full_disk
 from tl_core.jobs.heartbeat import Watch
 from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import FILE, Job, Store
-from tl_core.queue_errors import QueueFullError, QueueUnreachableError, TooManyRunsError
+from tl_core.queue_errors import QueueDiskError, QueueFullError, QueueUnreachableError, TooManyRunsError
 from tl_core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -218,6 +220,25 @@ def test_case_126_a_damaged_file_is_kept_aside_and_begun_anew(settings: Settings
     submit(mended, "a1")
     again = Store(settings, mend=True)
     assert again.find("a1") is not None and not (settings.data_dir / f"{FILE}.damaged-1").exists()
+
+
+@pytest.mark.parametrize(("trouble", "says"), [("disk", QueueDiskError), ("locked", QueueUnreachableError)])
+def test_a_file_that_cannot_be_looked_at_is_not_set_aside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, trouble: str, says: type[QueueUnreachableError]
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.store._BUSY_SECONDS", 0.1)
+    store, file = Store(settings), settings.data_dir / FILE
+    submit(store, "a1")
+    store.close()
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        if trouble == "locked":
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+        with full_disk() if trouble == "disk" else contextlib.nullcontext(), pytest.raises(says) as told:
+            Store(settings, mend=True)
+        assert type(told.value) is says
+    assert not list(settings.data_dir.glob("*.damaged*"))
+    assert Store(settings, mend=True).find("a1") is not None
 
 
 def test_workers_without_a_sign_of_life_are_noticed_by_this_process_own_time(

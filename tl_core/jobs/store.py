@@ -27,6 +27,7 @@ State = Literal["queued", "running", "over"]
 FILE = "jobs.sqlite"
 _BUSY_SECONDS = 15.0  # that a write waits for another process's, or a process that froze may hold its turn
 _DISK = re.compile(r"disk (is full|I/O error)|readonly database|unable to open")  # of SQLite's own words
+_DAMAGED = re.compile(r"malformed|not a database")
 _SIDES = ("", "-wal", "-shm")  # the files of one SQLite database
 _METADATA = sa.MetaData()
 _RUNS = Table(
@@ -80,12 +81,12 @@ class Store:
         self._settings = settings
         file = None if settings.database_url else settings.data_dir / FILE
         self._engine = _engine(settings, file)
-        if file is not None:
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            if mend and not _sound(self._engine):
-                self._engine.dispose()
-                _set_aside(file)
         with self._answering():
+            if file is not None:
+                settings.data_dir.mkdir(parents=True, exist_ok=True)
+                if mend and not _sound(self._engine):
+                    self._engine.dispose()
+                    _set_aside(file)
             self._prepare()
 
     def submit(self, job: Job) -> None:
@@ -292,12 +293,14 @@ def _set_aside(file: Path) -> None:
 
 
 def _sound(engine: sa.Engine) -> bool:
-    """Whether SQLite finds its file in order."""
+    """Whether SQLite finds its file in order. What only keeps it from looking, as a full disk, is raised."""
     try:
         with engine.connect() as db:
             return bool(db.exec_driver_sql("PRAGMA quick_check").scalar() == "ok")
-    except sa.exc.DBAPIError:
-        return False
+    except sa.exc.DBAPIError as error:
+        if _DAMAGED.search(str(error.orig)):
+            return False
+        raise
 
 
 def _line(db: sa.Connection) -> Sequence[tuple[Job, int]]:
