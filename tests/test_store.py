@@ -116,6 +116,18 @@ def test_sliced_runs_are_only_taken_by_name(store: Store) -> None:
     assert store.take("w", only="z1").id == "z1"  # type: ignore[union-attr]
 
 
+def test_asking_for_a_run_writes_nothing_while_there_is_none(store: Store, settings: Settings) -> None:
+    submit(store, "a1", "a2")
+    store.submit(Job("z1", "z", SLICED))
+    store.take("w")
+    with contextlib.closing(sqlite3.connect(settings.data_dir / FILE)) as raw:
+        before = raw.execute("PRAGMA data_version").fetchone()
+        assert store.take("v", except_for=SLICED) is store.take("v", only="a2") is None
+        assert raw.execute("PRAGMA data_version").fetchone() == before
+        store.beat("w")
+        assert raw.execute("PRAGMA data_version").fetchone() != before
+
+
 def test_going_on_counts_like_beginning(store: Store) -> None:
     submit(store, "a1")
     served(store)

@@ -236,7 +236,7 @@ def test_going_on_on_another_device_keeps_what_was_learned(
     assert reached and Plan.from_dict(Journal(run.path / JOURNAL).get("plan")).recipe.precision == "bf16"  # type: ignore[union-attr]
     monkeypatch.undo()
 
-    run.queue_again("cpu")
+    assert run.open_again("cpu")
     told = list(trained(run, settings, device="cpu"))
     steps = [event.done for event in told if isinstance(event, Progress) and event.stage == "tuning"]
     assert isinstance(told[-1], Finished) and steps[0] > reached

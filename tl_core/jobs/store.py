@@ -121,19 +121,17 @@ class Store:
     def take(self, worker: str, *, except_for: str = "", only: str = "") -> Job | None:
         """The next run, now `worker`'s; None when nobody's turn has come. Runs on the device `except_for` are left
         alone; `only` asks for that one run."""
+        with self._answering(), self._engine.connect() as db:
+            if self._next(db, except_for, only) is None:  # who only asks, several times a second, writes nothing
+                return None
         with self._turn() as (db, _):
-            for job, tag in _line(db):
-                if job.device == except_for or (only and job.id != only):
-                    continue
-                if (
-                    _count(db, _RUNS.c.owner == job.owner, _RUNS.c.state == "running")
-                    < self._settings.max_running_per_owner
-                ):
-                    values = {"state": "running", "worker": worker, "beats": 0}
-                    db.execute(sa.update(_RUNS).where(_RUNS.c.id == job.id).values(values))
-                    db.execute(sa.update(_TURNS).values(tag=tag))
-                    return job
-        return None
+            if (found := self._next(db, except_for, only)) is None:
+                return None
+            job, tag = found
+            values = {"state": "running", "worker": worker, "beats": 0}
+            db.execute(sa.update(_RUNS).where(_RUNS.c.id == job.id).values(values))
+            db.execute(sa.update(_TURNS).values(tag=tag))
+            return job
 
     def give_back(self, id: str, worker: str) -> None:
         """A run that `worker` leaves or has lost: it keeps its place, so it is the next."""
@@ -209,6 +207,16 @@ class Store:
         with self._answering(), self._engine.connect() as db:
             rows = db.execute(sa.select(*_COLUMNS).where(*which).order_by(_RUNS.c.place))
             return [Job(*row) for row in rows]
+
+    def _next(self, db: sa.Connection, except_for: str, only: str) -> tuple[Job, int] | None:
+        """The first of those that wait whose owner may have one more running, and its tag."""
+        for job, tag in _line(db):
+            if job.device == except_for or (only and job.id != only):
+                continue
+            running = _count(db, _RUNS.c.owner == job.owner, _RUNS.c.state == "running")
+            if running < self._settings.max_running_per_owner:
+                return job, tag
+        return None
 
     def _admit(self, db: sa.Connection, job: Job) -> None:
         """Raise what speaks against one more run of its owner."""
