@@ -12,7 +12,7 @@ here depends on a clock.
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -118,14 +118,16 @@ class Store:
             if job is not None and job.state == "over":
                 self._admit(db, job)
 
-    def take(self, worker: str, *, except_for: str = "", only: str = "") -> Job | None:
-        """The next run, now `worker`'s; None when nobody's turn has come. Runs on the device `except_for` are left
-        alone; `only` asks for that one run."""
+    def take(self, worker: str, *, except_for: str = "", only: str = "", besides: Collection[str] = ()) -> Job | None:
+        """The next run, now `worker`'s; None when nobody's turn has come. Runs on the device `except_for` and those of
+        the ids `besides` are left alone; `only` asks for that one run."""
         with self._answering(), self._engine.connect() as db:
-            if self._next(db, except_for, only) is None:  # who only asks, several times a second, writes nothing
+            if (
+                self._next(db, except_for, only, besides) is None
+            ):  # who only asks, several times a second, writes nothing
                 return None
         with self._turn() as (db, _):
-            if (found := self._next(db, except_for, only)) is None:
+            if (found := self._next(db, except_for, only, besides)) is None:
                 return None
             job, tag = found
             values = {"state": "running", "worker": worker, "beats": 0}
@@ -208,10 +210,10 @@ class Store:
             rows = db.execute(sa.select(*_COLUMNS).where(*which).order_by(_RUNS.c.place))
             return [Job(*row) for row in rows]
 
-    def _next(self, db: sa.Connection, except_for: str, only: str) -> tuple[Job, int] | None:
+    def _next(self, db: sa.Connection, except_for: str, only: str, besides: Collection[str]) -> tuple[Job, int] | None:
         """The first of those that wait whose owner may have one more running, and its tag."""
         for job, tag in _line(db):
-            if job.device == except_for or (only and job.id != only):
+            if job.device == except_for or job.id in besides or (only and job.id != only):
                 continue
             running = _count(db, _RUNS.c.owner == job.owner, _RUNS.c.state == "running")
             if running < self._settings.max_running_per_owner:

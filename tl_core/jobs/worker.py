@@ -7,6 +7,7 @@ the next moment it can be gone on from, and the run is the next to be taken. If 
 again from where it was; after three deaths the run is given up with a sentence.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -58,10 +59,10 @@ def main() -> None:
 
     store = Store(settings)
     (settings.data_dir / TROUBLE).unlink(missing_ok=True)
-    probed = False
+    probed, held = False, dict[str, float]()
     with beating(store, name, settings.data_dir / WORKERS / name):
         while os.getppid() == parent and not leaving.is_set():
-            if not _turn(store, name, settings, leaving, working):
+            if not _turn(store, name, settings, leaving, working, held):
                 if not probed:  # while nobody waits
                     probe(settings)
                     probed = True
@@ -71,11 +72,21 @@ def main() -> None:
     os._exit(0)  # taking libraries apart takes seconds, which whoever ends this process may not give it
 
 
-def _turn(store: Store, name: str, settings: Settings, leaving: threading.Event, working: threading.Event) -> bool:
-    """Take the next run and train it, `working` meanwhile; False when there was none."""
+def _turn(
+    store: Store,
+    name: str,
+    settings: Settings,
+    leaving: threading.Event,
+    working: threading.Event,
+    held: dict[str, float],
+) -> bool:
+    """Take the next run and train it, `working` meanwhile; False when there was none. Until when those that could not
+    be worked on are left alone is kept in `held`: they keep their place in the queue, and others come before them."""
     working.clear()
+    for id in [id for id, until in held.items() if time.monotonic() > until]:
+        del held[id]
     try:
-        job = store.take(name, except_for=SLICED)
+        job = store.take(name, except_for=SLICED, besides=held)
         if job is None:
             return False
         working.set()
@@ -95,7 +106,7 @@ def _turn(store: Store, name: str, settings: Settings, leaving: threading.Event,
             if leaving.wait(_PATIENCE_SECONDS):
                 break
     if outcome == "held":
-        leaving.wait(_PATIENCE_SECONDS)
+        held[job.id] = time.monotonic() + _PATIENCE_SECONDS
     return True
 
 
@@ -110,6 +121,8 @@ def take(
         return "over" if run.over() else work(run, settings, should_pause=should_pause)
     except OSError:
         log.exception("nothing can be written about run %s", run.path.name)
+        with contextlib.suppress(OSError):
+            run.left_in_order()  # it is the disk that ends these attempts
         return "held" if run.path.exists() else "over"
     finally:
         run.release()
