@@ -253,6 +253,13 @@ def test_a_file_that_cannot_be_looked_at_is_not_set_aside(
     assert Store(settings, mend=True).find("a1") is not None
 
 
+def test_the_file_is_in_the_data_folder_whatever_that_is_called(settings: Settings) -> None:
+    folder = settings.data_dir.with_name("what? 100% #1")
+    store = Store(replace(settings, data_dir=folder))
+    submit(store, "a1")
+    assert (folder / FILE).stat().st_size and not settings.data_dir.with_name("what").exists()
+
+
 def test_workers_without_a_sign_of_life_are_noticed_by_this_process_own_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

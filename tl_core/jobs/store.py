@@ -267,7 +267,7 @@ def _engine(settings: Settings, file: Path | None) -> sa.Engine:
         if url.drivername in ("postgres", "postgresql"):  # as hosts of databases write it
             url = url.set(drivername="postgresql+psycopg")
         return sa.create_engine(url, pool_pre_ping=True, connect_args=_patience(url))
-    engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(file)), connect_args={"timeout": _BUSY_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def durable(raw: Any, _record: Any) -> None:
