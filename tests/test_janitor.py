@@ -15,7 +15,7 @@ from tl_core.data.imageset import ImageSet
 from tl_core.jobs.belongings import sign
 from tl_core.jobs.janitor import DOWNLOADS, bytes_of, delete_run, sweep, sweep_uploads
 from tl_core.jobs.recovery import agree, job_of
-from tl_core.jobs.runs import REMOVED, STOP, Request, RunFolder, hashed, held, new_key
+from tl_core.jobs.runs import REMOVED, STOP, WORKERS, Request, RunFolder, hashed, held, new_key
 from tl_core.jobs.store import FILE, Store
 from tl_core.jobs.worker import take
 from tl_core.queue_errors import OwnerFullError, QueueUnreachableError
@@ -76,10 +76,12 @@ def test_case_129_what_is_old_goes_and_what_is_needed_stays(settings: Settings) 
     downloads = [
         file(settings.web_dir / DOWNLOADS / run.path.name / "r" / "model.zip").parents[1] for run in (over, new)
     ]
-    for path in (sets[0], *sets[2:], waiting.path, trained.path, over.path):
+    hearts = [file(settings.data_dir / WORKERS / name) for name in ("killed", "alive")]
+    for path in (sets[0], *sets[2:], waiting.path, trained.path, over.path, hearts[0]):
         aged(path, old)
     assert sweep(settings, store) == 2
     assert [folder.exists() for folder in sets] == [False, True, True, True]
+    assert [heart.exists() for heart in hearts] == [False, True]
     assert [run.path.exists() for run in (waiting, trained, over, new)] == [True, True, False, True]
     assert [folder.exists() for folder in downloads] == [False, True]
     assert store.find(over.path.name) is None and store.find(new.path.name) is not None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tl_core.jobs.runs import REMOVED, RunFolder
+from tl_core.jobs.runs import REMOVED, WORKERS, RunFolder
 from tl_core.jobs.store import Store
 from tl_core.queue_errors import QueueUnreachableError
 from tl_core.settings import Settings
@@ -40,6 +40,9 @@ def sweep(settings: Settings, store: Store) -> int:
         for folder in _folders(parent):
             if _age(folder) < old and folder not in busy:
                 removed += _delete(folder)
+    for heart in _entries(settings.data_dir / WORKERS):  # of a worker whose page was killed
+        if _age(heart) < old:
+            _delete(heart)
     return removed
 
 
