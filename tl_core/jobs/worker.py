@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from tl_core import disk
+from tl_core import disk, redaction
 from tl_core.data.understand import load, ready
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Event, Failed, Finished, Paused, Progress
@@ -41,6 +41,7 @@ _BEHIND = 5  # so much is the page's processor time worth more than training's, 
 
 
 def main() -> None:
+    redaction.install()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     settings, parent, name = Settings.from_environment(), os.getppid(), sys.argv[1]
     leaving, working = threading.Event(), threading.Event()
