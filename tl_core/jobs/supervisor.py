@@ -126,11 +126,16 @@ class WorkerSupervisor:
     def _spawn(self, name: str) -> "subprocess.Popen[bytes]":
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        more = {"PYTHONPATH": path, "TL_DATA_DIR": str(self._settings.data_dir)}
+        command, more = self._program(name)
+        more = {"PYTHONPATH": path, **more}
         if self._settings.database_url:  # the worker runs no stranger's code, and takes its runs from there
             more["TL_DATABASE_URL"] = self._settings.database_url
-        command = [sys.executable, "-m", "tl_core.jobs.worker", name]
+        command = [sys.executable, "-m", *command]
         return subprocess.Popen(command, env=scrubbed_environment(**more), stdin=subprocess.DEVNULL)
+
+    def _program(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """The module that works under `name`, its arguments, and what its environment has beside everybody's."""
+        return ["tl_core.jobs.worker", name], {"TL_DATA_DIR": str(self._settings.data_dir)}
 
 
 def _beat_of(heart: Path) -> int:

@@ -32,7 +32,7 @@ from tl_core.wording import notice
 
 MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
-_PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
+PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
 log = logging.getLogger("transfer_lab.worker")
 
@@ -94,7 +94,7 @@ def _turn(
         run = RunFolder(settings.runs_dir / job.id)
         outcome = take(run, settings, should_pause=leaving.is_set)
     except QueueUnreachableError:
-        leaving.wait(_PATIENCE_SECONDS)
+        leaving.wait(PATIENCE_SECONDS)
         return False
     while True:
         try:
@@ -104,10 +104,10 @@ def _turn(
                 store.give_back(job.id, name)
             break
         except QueueUnreachableError:  # how it ended is in its folder; the queue must hear of it before the next one
-            if leaving.wait(_PATIENCE_SECONDS):
+            if leaving.wait(PATIENCE_SECONDS):
                 break
     if outcome == "held":
-        held[job.id] = time.monotonic() + _PATIENCE_SECONDS
+        held[job.id] = time.monotonic() + PATIENCE_SECONDS
     return True
 
 
