@@ -157,6 +157,7 @@ class _Task:
     run: RunFolder
     begun: float = field(default_factory=time.monotonic)
     interrupted: bool = False
+    hung: bool = False
 
     @property
     def id(self) -> str:
@@ -165,6 +166,11 @@ class _Task:
     def over(self) -> bool:
         """What the folder itself says."""
         return not self.run.path.exists() or (self.run.path / REMOVED).exists() or self.run.over()
+
+    def left(self) -> None:
+        """It ended before its run did, which was not the run's fault unless it hung: or that would begin for ever."""
+        if not self.hung:
+            self.run.left_in_order()
 
 
 class Dispatch:
@@ -191,8 +197,8 @@ class Dispatch:
         end = time.monotonic() + _LEAVING_SECONDS
         while self._tasks and time.monotonic() < end:
             self._collect(_LOOK_SECONDS)
-        for task in self._tasks.values():  # it ends with this process, and it was not the run's fault
-            task.run.left_in_order()
+        for task in self._tasks.values():  # it ends with this process
+            task.left()
             self._untold.append((task.id, "left"))
         with contextlib.suppress(QueueUnreachableError):  # then the others notice
             self._tell()
@@ -220,7 +226,7 @@ class Dispatch:
         for ref, task in self._tasks.items():
             if time.monotonic() - task.begun > longest and not task.interrupted:
                 log.warning("run %s does not end; ending its process", task.id)
-                task.interrupted = True
+                task.interrupted = task.hung = True
                 self._cluster.interrupt(ref, hard=True)
 
     def _outcome(self, ref: Any, task: _Task) -> Outcome:
@@ -235,7 +241,7 @@ class Dispatch:
             log.error("run %s was lost by the cluster: %s", task.id, *said)
             outcome = "over" if task.over() else "left" if task.interrupted else "lost"
         if outcome == "left":
-            task.run.left_in_order()
+            task.left()
         self._troubles = self._troubles + 1 if outcome == "lost" else 0
         if self._troubles == _MOST_TROUBLES:
             (self._settings.data_dir / TROUBLE).touch()

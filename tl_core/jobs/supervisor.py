@@ -20,13 +20,14 @@ from tl_core.settings import Settings, scrubbed_environment
 _RESTART_SECONDS = 1.0
 _STILLBORN = 3  # workers that died before they were ready, one after the other, until people are told
 _LOOK_SECONDS = 0.5
-_HANG_SECONDS = 22.0  # that a worker may give no sign of life
+_HANG_SECONDS = 22.0  # that a worker's process may give no sign of life
 _LEAVING_SECONDS = 5.0  # that a worker is given to leave its run in order
 log = logging.getLogger("transfer_lab.supervisor")
 
 
 class WorkerSupervisor:
-    """Starts the worker and starts it again whenever it dies or hangs, until `close`."""
+    """Starts the worker, and starts it again whenever it dies or its process is frozen, until `close`. Work that never
+    ends is not noticed: signs of life come from a thread of their own."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
@@ -89,7 +90,7 @@ class WorkerSupervisor:
         return lived
 
     def _wait(self, child: "subprocess.Popen[bytes]", heart: Path) -> int:
-        """Wait until the worker ends; one that hangs is ended."""
+        """Wait until the worker ends; one that is frozen is ended."""
         last, since = 0, time.monotonic()
         while True:
             try:
