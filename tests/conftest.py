@@ -1,8 +1,10 @@
 """Shared by all tests: nothing touches the real home, the network leads nowhere, pictures are drawn, not fetched."""
 
+import contextlib
 import io
 import os
 import random
+import resource
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +65,17 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", free_disk_reserve=0)
+
+
+@contextlib.contextmanager
+def full_disk(room: int = 0) -> Iterator[None]:
+    """Meanwhile no file of this process may grow beyond `room` bytes: the system says so as when the disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def shared(name: str) -> Path:

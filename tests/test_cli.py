@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from tests.conftest import Zipper, picture, shared
+from tests.conftest import Zipper, full_disk, picture, shared
 from tests.hub_stand_in import GOOD
 from tests.jobs_stand_in import run_here, serve_jobs
 from tl_core.bundle.predictor import Predictor
@@ -208,6 +210,19 @@ def test_events_are_lines_for_programs_also_when_it_fails(make_zip: Zipper, tmp_
     result = cli("train", make_zip({"star": 12, "circle": 12}), "--out", tmp_path / "out", "--events")
     events = [from_line(line) for line in result.stdout.splitlines()]
     assert result.returncode == 0 and isinstance(events[-1], Finished) and len(events) > 8
+
+
+def test_a_full_disk_is_an_event_also_where_safetensors_meets_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved(*_: object) -> None:
+        with full_disk(room=100):
+            save_file({"weights": torch.zeros(1000)}, tmp_path / "model.safetensors")
+
+    monkeypatch.setattr("tl_core.cli.train._here", saved)
+    assert main(["train", str(tmp_path), "--out", str(tmp_path / "out"), "--events"]) == 2
+    last = from_line(capsys.readouterr().out)
+    assert isinstance(last, Failed) and last.code == "disk_full"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,11 @@ from tl_core.data.imageset import ImageSet
 from tl_core.data.intake import prepare
 from tl_core.data.understand import load as load_set
 from tl_core.events import Event, Finished, Progress, Started
-from tl_core.jobs.ray_driver import ClusterMissingError, RayDispatcher, slots
+from tl_core.jobs.ray_driver import Cluster, ClusterMissingError, Dispatch, Outcome, RayDispatcher, slots
 from tl_core.jobs.recovery import job_of
 from tl_core.jobs.runs import ATTEMPTS, EventLog, Request, RunFolder, new_key
-from tl_core.jobs.store import Store
-from tl_core.jobs.worker import take
+from tl_core.jobs.store import Job, Store
+from tl_core.jobs.worker import MAX_ATTEMPTS, take
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 
@@ -49,11 +49,11 @@ def cluster_of(machines: int) -> Iterator[Any]:
     pytest.importorskip("ray")
     # It tells nobody that it was used, and really stays on loopback: elsewhere it listens on every address.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster as RayCluster
 
     Path("/tmp/ray").mkdir(exist_ok=True)  # where it notes its address, whatever folder it is given
     with tempfile.TemporaryDirectory(prefix="tl-ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
-        cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "temp_dir": scratch})
+        cluster = RayCluster(initialize_head=True, head_node_args={**_NODE, "temp_dir": scratch})
         try:
             for _ in range(machines - 1):
                 cluster.add_node(**_NODE)
@@ -136,6 +136,50 @@ def test_there_is_room_for_what_fits(
     settings: Settings, machines: list[dict[str, float]], wanted: dict[str, int], room: int
 ) -> None:
     assert slots(machines, replace(settings, **wanted)) == room
+
+
+class Hanging(Cluster):
+    """A cluster whose tasks begin with their runs and never end by themselves."""
+
+    def __init__(self) -> None:
+        self.killed = list[str]()
+
+    def slots(self) -> int:
+        return 1
+
+    def begin(self, folder: Path) -> str:
+        assert RunFolder(folder).count_attempt() <= MAX_ATTEMPTS
+        return str(folder)
+
+    def ended(self, tasks: Sequence[str], seconds: float) -> list[str]:
+        return [task for task in tasks if task in self.killed]
+
+    def outcome(self, task: str) -> Outcome:
+        self.killed.remove(task)
+        return "left"  # as of any that was cancelled
+
+    def interrupt(self, task: str, *, hard: bool = False) -> None:
+        self.killed.append(task)
+
+
+def test_a_run_that_hangs_on_the_cluster_does_not_begin_anew_for_ever(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.ray_driver._OVERTIME_SECONDS", 0.0)
+    short = replace(settings, max_run_seconds=0)
+    store = Store(short)
+    run = RunFolder.create(short, new_key(), Request("set", QUICK))
+    store.submit(Job(run.path.name, ""))
+    dispatch = Dispatch(short, store, Hanging(), "d")
+    for begun in range(1, MAX_ATTEMPTS + 1):
+        while store.waiting():
+            dispatch.turn()
+        assert (run.path / ATTEMPTS).stat().st_size == begun, "what was given up for hanging counts"
+        while store.running() and begun < MAX_ATTEMPTS:
+            dispatch._not_before = float("inf")  # not the next one yet
+            dispatch.turn()
+        dispatch._not_before = 0.0
+    store.close()
 
 
 @pytest.mark.slow

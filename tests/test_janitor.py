@@ -1,6 +1,8 @@
 """What goes by itself and what never does; what one person has, and all of it deleted at once."""
 
+import contextlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Zipper
+from tests.conftest import Zipper, full_disk
 from tl_core.data.imageset import ImageSet
 from tl_core.jobs.belongings import sign
-from tl_core.jobs.janitor import DOWNLOADS, bytes_of, sweep, sweep_uploads
+from tl_core.jobs.janitor import DOWNLOADS, bytes_of, delete_run, sweep, sweep_uploads
 from tl_core.jobs.recovery import agree, job_of
-from tl_core.jobs.runs import REMOVED, Request, RunFolder, hashed, held, new_key
-from tl_core.jobs.store import Store
+from tl_core.jobs.runs import REMOVED, STOP, WORKERS, Request, RunFolder, hashed, held, new_key
+from tl_core.jobs.store import FILE, Store
 from tl_core.jobs.worker import take
-from tl_core.queue_errors import OwnerFullError
+from tl_core.queue_errors import OwnerFullError, QueueUnreachableError
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 from tl_ui.workspace import Workspace
@@ -74,13 +76,53 @@ def test_case_129_what_is_old_goes_and_what_is_needed_stays(settings: Settings) 
     downloads = [
         file(settings.web_dir / DOWNLOADS / run.path.name / "r" / "model.zip").parents[1] for run in (over, new)
     ]
-    for path in (sets[0], *sets[2:], waiting.path, trained.path, over.path):
+    hearts = [file(settings.data_dir / WORKERS / name) for name in ("killed", "alive")]
+    for path in (sets[0], *sets[2:], waiting.path, trained.path, over.path, hearts[0]):
         aged(path, old)
     assert sweep(settings, store) == 2
     assert [folder.exists() for folder in sets] == [False, True, True, True]
+    assert [heart.exists() for heart in hearts] == [False, True]
     assert [run.path.exists() for run in (waiting, trained, over, new)] == [True, True, False, True]
     assert [folder.exists() for folder in downloads] == [False, True]
     assert store.find(over.path.name) is None and store.find(new.path.name) is not None
+
+
+def test_on_a_full_disk_deleting_makes_room_though_the_queue_cannot_be_told(settings: Settings) -> None:
+    store = Store(settings)
+    run, over = run_of(store, settings, settings.sets_dir / "x"), run_of(store, settings, settings.sets_dir / "y")
+    store.withdraw(over.path.name)
+    aged(over.path, settings.keep_hours + 1)
+    with full_disk():
+        assert delete_run(settings, store, run) and not run.path.exists()
+        assert sweep(settings, store) == 1 and not over.path.exists()
+    assert take(run, settings) == "over"
+    agree(store, settings)
+    assert store.all() == []
+
+
+def test_what_cannot_be_deleted_keeps_nothing_else_from_going(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.store._BUSY_SECONDS", 0.1)
+    store = Store(settings)
+    stuck, removed = (run_of(store, settings, settings.sets_dir / "x") for _ in range(2))
+    (stuck.path / STOP).symlink_to(STOP)  # the system refuses to touch it
+    for run in (stuck, removed):
+        (run.path / REMOVED).touch()
+    old = aged(file(settings.sets_dir / "x" / "name.txt").parent, settings.keep_hours + 1)
+    for run in (stuck, removed):
+        store.withdraw(run.path.name)
+    assert sweep(settings, store) == 2
+    assert [path.exists() for path in (stuck.path, removed.path, old)] == [True, False, False]
+
+    upload = aged(file(settings.web_dir / "a" / "pets.zip").parent, 3)
+    store.close()
+    with contextlib.closing(sqlite3.connect(settings.data_dir / FILE)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(QueueUnreachableError):
+            sweep(settings, store)
+    assert not upload.exists()
 
 
 @pytest.mark.parametrize("hours", [2.0, -2.0])

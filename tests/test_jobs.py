@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Zipper
+from tests.conftest import Zipper, full_disk
 from tl_core.bundle.bundle import load
 from tl_core.data.imageset import ImageSet
 from tl_core.events import Event, Failed, Finished, Notice, Progress, Started
 from tl_core.jobs import runs
 from tl_core.jobs.recovery import job_of, recover
 from tl_core.jobs.runs import ATTEMPTS, EventLog, Request, RunFolder, folder_of, new_key
-from tl_core.jobs.store import Store
+from tl_core.jobs.store import Job, Store
 from tl_core.jobs.supervisor import WorkerSupervisor
-from tl_core.jobs.worker import MAX_ATTEMPTS, take, work
+from tl_core.jobs.worker import MAX_ATTEMPTS, _turn, take, work
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 
@@ -267,3 +268,43 @@ def test_workers_that_die_at_birth_are_told_about(
     until((settings.data_dir / runs.TROUBLE).exists, 60)
     assert not supervisor.healthy
     supervisor.close()
+
+
+def test_a_disk_that_fails_does_not_end_the_care_for_workers(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.supervisor._RESTART_SECONDS", 0.01)
+    (settings.data_dir / runs.WORKERS).touch()  # where a folder should be
+    (settings.data_dir / runs.TROUBLE).symlink_to("nowhere/below")
+    monkeypatch.setenv("TL_MAX_UPLOAD", "senseless")  # each ends at once
+    supervisor = WorkerSupervisor(settings, store)
+    supervisor.start()
+    pids: set[int] = set()
+    until(lambda: pids.add(supervisor.pid or 0) or len(pids - {0}) > 3, 60)
+    assert supervisor.healthy
+    supervisor.close()
+
+
+def test_a_run_that_the_disk_takes_nothing_about_is_not_given_up_for_it(images: ImageSet, settings: Settings) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    for _ in range(MAX_ATTEMPTS + 1):
+        with full_disk(room=10):  # enough to count attempts
+            assert take(run, settings) == "held"
+    assert take(run, settings) == "over"
+    assert isinstance(EventLog(run.path).new()[-1], Finished)
+
+
+def test_a_run_that_cannot_be_worked_on_holds_up_no_other(settings: Settings, store: Store) -> None:
+    stuck, next_one = (RunFolder.create(settings, new_key(), Request("/nowhere", PLAN)) for _ in range(2))
+    for run, owner in ((stuck, "a"), (next_one, "b")):
+        store.submit(Job(run.path.name, owner))
+    leaving, working, held = threading.Event(), threading.Event(), dict[str, float]()
+    assert stuck.claim()
+    begun = time.monotonic()
+    for _ in range(2):
+        assert _turn(store, "w", settings, leaving, working, held)
+    assert next_one.over() and time.monotonic() - begun < 3
+    assert not _turn(store, "w", settings, leaving, working, held), "tried again in a while"
+    stuck.release()
+    held[stuck.path.name] = 0.0
+    assert _turn(store, "w", settings, leaving, working, held) and stuck.over()

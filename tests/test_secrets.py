@@ -251,6 +251,13 @@ def test_no_logger_no_traceback_and_no_thread_tells_a_token(tmp_path: Path) -> N
     assert done.returncode == 1 and done.stderr.count("Traceback") >= 3
 
 
+def test_a_training_worker_tells_no_token_either(tmp_path: Path) -> None:
+    environment = {**os.environ, "TL_DATA_DIR": str(tmp_path), "TL_MAX_UPLOAD": GOOD}
+    command = [sys.executable, "-m", "tl_core.jobs.worker", "name"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" in done.stderr and "hf_\u2026" in done.stderr and GOOD not in done.stderr
+
+
 FORGED = "a.jpg\n2026-01-01 transfer_lab.page all is well\r\x1b[2K\x1b]0;x\x07\u202egnp\u2028next \x9b31m"
 
 

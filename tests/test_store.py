@@ -1,5 +1,6 @@
 """The queue: fair between owners, bounded, one taker a run, and in one piece after anything."""
 
+import contextlib
 import os
 import random
 import signal
@@ -17,10 +18,11 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.conftest import full_disk
 from tl_core.jobs.heartbeat import Watch
 from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import FILE, Job, Store
-from tl_core.queue_errors import QueueFullError, QueueUnreachableError, TooManyRunsError
+from tl_core.queue_errors import QueueDiskError, QueueFullError, QueueUnreachableError, TooManyRunsError
 from tl_core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +114,18 @@ def test_sliced_runs_are_only_taken_by_name(store: Store) -> None:
     assert store.take("w", except_for=SLICED) is None
     assert store.take("w", only="other") is None
     assert store.take("w", only="z1").id == "z1"  # type: ignore[union-attr]
+
+
+def test_asking_for_a_run_writes_nothing_while_there_is_none(store: Store, settings: Settings) -> None:
+    submit(store, "a1", "a2")
+    store.submit(Job("z1", "z", SLICED))
+    store.take("w")
+    with contextlib.closing(sqlite3.connect(settings.data_dir / FILE)) as raw:
+        before = raw.execute("PRAGMA data_version").fetchone()
+        assert store.take("v", except_for=SLICED) is store.take("v", only="a2") is None
+        assert raw.execute("PRAGMA data_version").fetchone() == before
+        store.beat("w")
+        assert raw.execute("PRAGMA data_version").fetchone() != before
 
 
 def test_going_on_counts_like_beginning(store: Store) -> None:
@@ -218,6 +232,32 @@ def test_case_126_a_damaged_file_is_kept_aside_and_begun_anew(settings: Settings
     submit(mended, "a1")
     again = Store(settings, mend=True)
     assert again.find("a1") is not None and not (settings.data_dir / f"{FILE}.damaged-1").exists()
+
+
+@pytest.mark.parametrize(("trouble", "says"), [("disk", QueueDiskError), ("locked", QueueUnreachableError)])
+def test_a_file_that_cannot_be_looked_at_is_not_set_aside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, trouble: str, says: type[QueueUnreachableError]
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.store._BUSY_SECONDS", 0.1)
+    store, file = Store(settings), settings.data_dir / FILE
+    submit(store, "a1")
+    store.close()
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        if trouble == "locked":
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+        with full_disk() if trouble == "disk" else contextlib.nullcontext(), pytest.raises(says) as told:
+            Store(settings, mend=True)
+        assert type(told.value) is says
+    assert not list(settings.data_dir.glob("*.damaged*"))
+    assert Store(settings, mend=True).find("a1") is not None
+
+
+def test_the_file_is_in_the_data_folder_whatever_that_is_called(settings: Settings) -> None:
+    folder = settings.data_dir.with_name("what? 100% #1")
+    store = Store(replace(settings, data_dir=folder))
+    submit(store, "a1")
+    assert (folder / FILE).stat().st_size and not settings.data_dir.with_name("what").exists()
 
 
 def test_workers_without_a_sign_of_life_are_noticed_by_this_process_own_time(

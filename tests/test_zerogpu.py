@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from tl_core.events import Failed, Finished, Progress
 from tl_core.jobs.recovery import job_of
 from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
 from tl_core.jobs.slices import SLICED, asked_seconds, drive, drive_in_turn, release_orphans, train_slice
-from tl_core.jobs.store import Store
+from tl_core.jobs.store import FILE, Store
 from tl_core.jobs.worker import trained
 from tl_core.models.catalogue import EMBEDDED
 from tl_core.review import review
@@ -235,7 +236,7 @@ def test_going_on_on_another_device_keeps_what_was_learned(
     assert reached and Plan.from_dict(Journal(run.path / JOURNAL).get("plan")).recipe.precision == "bf16"  # type: ignore[union-attr]
     monkeypatch.undo()
 
-    run.queue_again("cpu")
+    assert run.open_again("cpu")
     told = list(trained(run, settings, device="cpu"))
     steps = [event.done for event in told if isinstance(event, Progress) and event.stage == "tuning"]
     assert isinstance(told[-1], Finished) and steps[0] > reached
@@ -319,3 +320,33 @@ def test_a_borrowed_gpu_is_asked_for_when_the_owners_turn_has_come(run: RunFolde
     for thread in threads:
         thread.join(timeout=20)
     assert sorted(asked) == sorted([run.path.name, other.path.name]) and store.running() == []
+
+
+def test_a_run_that_was_done_before_its_page_died_stays_done(run: RunFolder, settings: Settings) -> None:
+    store = Store(settings)
+    enter(store, run)
+    assert store.take("gone", only=run.path.name) is not None
+    done = Finished("bundle", 1.0, "completed", {})
+    EventLog(run.path).append(done)
+    release_orphans(settings, store)
+    assert EventLog(run.path).new() == [done] and store.running() == []
+
+
+def test_the_queue_hears_of_the_end_when_it_answers_again(
+    run: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.jobs.store._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("tl_core.jobs.slices._PATIENCE", 0.1)
+    store, log = Store(settings), run.path / "events.jsonl"
+    enter(store, run)
+    other = sqlite3.connect(settings.data_dir / FILE, check_same_thread=False)
+
+    def lent(path: str, seconds: int) -> Any:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.6, other.rollback).start()
+        log.mkdir()  # nor can anything be written about the run
+        threading.Timer(0.3, log.rmdir).start()
+        raise GpuQuotaError
+
+    drive_in_turn(run, lent, settings, store, "b")
+    assert run.over() and store.running() == []

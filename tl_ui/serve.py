@@ -147,6 +147,14 @@ def _opened() -> Store:
     return store
 
 
+def _sweep(store: Store) -> None:
+    """Delete what is too old. What fails then is tried again the next time: it is no reason to end the page."""
+    try:
+        sweep(SETTINGS, store)
+    except (OSError, QueueUnreachableError):
+        logging.getLogger("transfer_lab.page").exception("not all that is too old could be deleted")
+
+
 def _shut_down(page: gr.Blocks, worker: WorkerSupervisor, work: Workspace) -> None:
     """End within the eight seconds that hosts of containers give, with every run left where it can be gone on from."""
     closing = threading.Thread(target=page.close, kwargs={"verbose": False}, daemon=True)
@@ -178,7 +186,7 @@ def main(*, open_browser: bool = False) -> None:
         sys.exit(str(error))
     work = Workspace(SETTINGS, store, Borrower(SETTINGS, store) if ON_ZEROGPU else None)
     i18n = translations(SETTINGS)
-    sweep(SETTINGS, store)
+    _sweep(store)
     work.sets.tidy()
     page = build(work, i18n)
     page.queue(max_size=64, api_open=False, default_concurrency_limit=16)
@@ -197,6 +205,5 @@ def main(*, open_browser: bool = False) -> None:
         signal.signal(number, lambda *_: stopping.set())
     while not stopping.wait(_SWEEP_SECONDS):
         forget_closed(page)
-        with contextlib.suppress(QueueUnreachableError):
-            sweep(SETTINGS, store)
+        _sweep(store)
     _shut_down(page, worker, work)

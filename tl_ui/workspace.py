@@ -161,7 +161,9 @@ class Workspace:
             return False
         id = run.path.name
         self.store.admit(id)
-        if run.open_again(device):
+        job = self.store.find(id)
+        # By the folder alone it may go on already: a full disk or a kill came before the queue was told.
+        if (run.over() or (job is not None and job.state == "over")) and run.open_again(device):
             device = run.request().device
             self.store.again(id, device)
             if self.borrower is not None and device == SLICED:

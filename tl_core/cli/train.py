@@ -85,9 +85,9 @@ def run(args: argparse.Namespace) -> int | None:
             raise
         print(to_line(Failed.of(error)), end="", flush=True)
         return 2
-    except OSError as error:
-        if args.events:
-            sentence = disk.trouble(error, args.out or args.resume or Path.cwd())
+    except Exception as error:  # a full disk is not always an OSError: safetensors has errors of its own
+        sentence = disk.trouble(error, args.out or args.resume or Path.cwd())
+        if args.events and (sentence or isinstance(error, OSError)):
             print(to_line(Failed.of(sentence) if sentence else Failed("file", str(error))), end="", flush=True)
         raise
     _tell(args, finished)

@@ -1,4 +1,5 @@
-"""Signs of life: given by whoever works on runs, and watched by the others."""
+"""Signs of life: given by whoever works on runs, and watched by the others. They are those of a process, from a thread
+beside its work: one that died or is frozen is noticed, work that never ends is not."""
 
 import contextlib
 import logging

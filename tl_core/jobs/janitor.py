@@ -4,32 +4,45 @@ Nothing that a run which waits or is trained needs is touched, no link is follow
 (a clock was set back) is young.
 """
 
+import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tl_core.jobs.runs import REMOVED, RunFolder
+from tl_core.jobs.runs import REMOVED, WORKERS, RunFolder
 from tl_core.jobs.store import Store
+from tl_core.queue_errors import QueueUnreachableError
 from tl_core.settings import Settings
 
 DOWNLOADS = "exports"  # in the page's folder: what may be downloaded, below the id of the set or run it belongs to
 _PARTIAL_MINUTES = 4  # that an upload may bring nothing before it counts as broken off
+log = logging.getLogger("transfer_lab.janitor")
 
 
 def sweep(settings: Settings, store: Store) -> int:
-    """Delete what is too old, and what was removed while somebody worked on it; gives how many folders went."""
-    removed = sum(delete_run(settings, store, RunFolder(m.parent)) for m in settings.runs_dir.glob(f"*/{REMOVED}"))
-    old = time.time() - settings.keep_hours * 3600
+    """Delete what is too old, and what was removed while somebody worked on it; gives how many folders went. What
+    cannot be deleted keeps nothing else from going. Raises QueueUnreachableError when it cannot be known what is
+    needed; uploads have gone by then."""
+    sweep_uploads(settings)
     busy = _needed(settings, store)
-    for folder in _folders(settings.runs_dir):
-        if _age(folder) < old and folder not in busy:
+    old = time.time() - settings.keep_hours * 3600
+    runs = [mark.parent for mark in settings.runs_dir.glob(f"*/{REMOVED}")]
+    runs += [run for run in _folders(settings.runs_dir) if _age(run) < old and run not in busy and run not in runs]
+    removed = 0
+    for folder in runs:
+        try:
             removed += delete_run(settings, store, RunFolder(folder))
+        except OSError:
+            log.exception("run %s cannot be deleted", folder.name)
     for parent in (settings.sets_dir, settings.data_dir / "scratch", settings.web_dir / DOWNLOADS):
         for folder in _folders(parent):
             if _age(folder) < old and folder not in busy:
                 removed += _delete(folder)
-    sweep_uploads(settings)
+    for heart in _entries(settings.data_dir / WORKERS):  # of a worker whose page was killed
+        if _age(heart) < old:
+            _delete(heart)
     return removed
 
 
@@ -48,12 +61,16 @@ def sweep_uploads(settings: Settings) -> None:
 def delete_run(settings: Settings, store: Store, run: RunFolder) -> bool:
     """Delete a run, what could be downloaded of it, and its place in the queue. False while a live process works on it:
     it is then asked to stop, the run is gone for everybody, and this is to be called again."""
-    store.withdraw(run.path.name)
     _delete(settings.web_dir / DOWNLOADS / run.path.name)
-    if not run.remove():
-        return False
-    store.forget(run.path.name)
-    return True
+    gone = run.remove()  # before the queue is told, which cannot be written on a full disk
+    try:
+        if gone:
+            store.forget(run.path.name)
+        else:
+            store.withdraw(run.path.name)
+    except QueueUnreachableError:  # a run that has no folder is over for whoever takes it, and forgotten by a restart
+        log.warning("the queue does not know yet that run %s is deleted", run.path.name)
+    return gone
 
 
 def delete_set(settings: Settings, folder: Path) -> None:
@@ -106,8 +123,10 @@ def _age(path: Path) -> float:
 
 
 def _delete(path: Path) -> bool:
+    """Delete what can be; whether nothing is left."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     return not path.exists()

@@ -21,7 +21,6 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -37,13 +36,12 @@ from tl_core.jobs.runs import REMOVED, TROUBLE, WORKERS, RunFolder
 from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import Store
 from tl_core.jobs.supervisor import WorkerSupervisor
-from tl_core.jobs.worker import MAX_ATTEMPTS, take
+from tl_core.jobs.worker import MAX_ATTEMPTS, PATIENCE_SECONDS, take
 from tl_core.queue_errors import ClusterMissingError, DataFolderError, QueueUnreachableError
-from tl_core.settings import SECRET_VARIABLES, Settings, scrubbed_environment
+from tl_core.settings import SECRET_VARIABLES, Settings
 
 Outcome = Literal["over", "left", "held", "lost"]
 _LOOK_SECONDS = 0.3
-_PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _TROUBLE_SECONDS = 10.0  # before anything is begun again after the cluster could not do a run
 _MOST_TROUBLES = 3  # one after the other, until people are told
 _LEAVING_SECONDS = 4.0  # less than the supervisor gives
@@ -61,15 +59,10 @@ class RayDispatcher(WorkerSupervisor):
             raise ClusterMissingError
         super().start()
 
-    def _spawn(self, name: str) -> "subprocess.Popen[bytes]":
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        more = {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    def _program(self, name: str) -> tuple[list[str], dict[str, str]]:
+        more = {"RAY_USAGE_STATS_ENABLED": "0"}
         more |= {name: os.environ[name] for name in _RAY_SECRETS if name in os.environ}
-        if self._settings.database_url:
-            more["TL_DATABASE_URL"] = self._settings.database_url
-        command = [sys.executable, "-m", "tl_core.jobs.ray_driver", name, json.dumps(self._settings.to_json())]
-        return subprocess.Popen(command, env=scrubbed_environment(**more), stdin=subprocess.DEVNULL)
+        return ["tl_core.jobs.ray_driver", name, json.dumps(self._settings.to_json())], more
 
 
 # By which a cluster that asks for it knows who may use it.
@@ -95,7 +88,7 @@ def main() -> None:
             try:
                 dispatch.turn()
             except QueueUnreachableError:
-                leaving.wait(_PATIENCE_SECONDS)
+                leaving.wait(PATIENCE_SECONDS)
         dispatch.leave()
     logging.shutdown()
     os._exit(0)  # what it still has on the cluster ends with it
@@ -164,6 +157,7 @@ class _Task:
     run: RunFolder
     begun: float = field(default_factory=time.monotonic)
     interrupted: bool = False
+    hung: bool = False
 
     @property
     def id(self) -> str:
@@ -172,6 +166,11 @@ class _Task:
     def over(self) -> bool:
         """What the folder itself says."""
         return not self.run.path.exists() or (self.run.path / REMOVED).exists() or self.run.over()
+
+    def left(self) -> None:
+        """It ended before its run did, which was not the run's fault unless it hung: or that would begin for ever."""
+        if not self.hung:
+            self.run.left_in_order()
 
 
 class Dispatch:
@@ -198,8 +197,8 @@ class Dispatch:
         end = time.monotonic() + _LEAVING_SECONDS
         while self._tasks and time.monotonic() < end:
             self._collect(_LOOK_SECONDS)
-        for task in self._tasks.values():  # it ends with this process, and it was not the run's fault
-            task.run.left_in_order()
+        for task in self._tasks.values():  # it ends with this process
+            task.left()
             self._untold.append((task.id, "left"))
         with contextlib.suppress(QueueUnreachableError):  # then the others notice
             self._tell()
@@ -221,13 +220,13 @@ class Dispatch:
             taken = time.monotonic() - task.begun
             log.info("run %s %s after %.1f s on the cluster", task.id, outcome, taken)
             self._untold.append((task.id, outcome))
-            patience = {"held": _PATIENCE_SECONDS, "lost": _TROUBLE_SECONDS}.get(outcome, 0.0)
+            patience = {"held": PATIENCE_SECONDS, "lost": _TROUBLE_SECONDS}.get(outcome, 0.0)
             self._not_before = max(self._not_before, time.monotonic() + patience)
         longest = self._settings.max_run_seconds + _OVERTIME_SECONDS
         for ref, task in self._tasks.items():
             if time.monotonic() - task.begun > longest and not task.interrupted:
                 log.warning("run %s does not end; ending its process", task.id)
-                task.interrupted = True
+                task.interrupted = task.hung = True
                 self._cluster.interrupt(ref, hard=True)
 
     def _outcome(self, ref: Any, task: _Task) -> Outcome:
@@ -242,7 +241,7 @@ class Dispatch:
             log.error("run %s was lost by the cluster: %s", task.id, *said)
             outcome = "over" if task.over() else "left" if task.interrupted else "lost"
         if outcome == "left":
-            task.run.left_in_order()
+            task.left()
         self._troubles = self._troubles + 1 if outcome == "lost" else 0
         if self._troubles == _MOST_TROUBLES:
             (self._settings.data_dir / TROUBLE).touch()

@@ -1,8 +1,11 @@
 """After bad luck: the data folder is made ready, and the queue made to agree with the folders of runs."""
 
+import secrets
 import tempfile
+from pathlib import Path
 
 from tl_core.jobs.runs import RunFolder, all_runs
+from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import Job, Store
 from tl_core.queue_errors import DataFolderError, NewerDataError
 from tl_core.settings import Settings
@@ -19,12 +22,24 @@ def open_folder(settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.data_dir):
             pass
-        found = file.read_text(encoding="ascii") if file.exists() else "1"
+        found = file.read_text(encoding="ascii").strip() if file.exists() else ""
+        if not found or (found.isdecimal() and int(found) < FORM):  # of an empty one, an earlier version was cut off
+            _write(file)
+            return
     except (OSError, ValueError) as error:
         raise DataFolderError(folder=settings.data_dir, problem=getattr(error, "strerror", "damaged")) from error
-    if not found.strip().isdecimal() or int(found) > FORM:
+    if found != str(FORM):
         raise NewerDataError(folder=settings.data_dir, found=found, known=FORM)
-    file.write_text(str(FORM), encoding="ascii")
+
+
+def _write(file: Path) -> None:
+    """Write the form down, complete or not at all."""
+    temporary = file.with_name(f"{_FORM}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(str(FORM), encoding="ascii")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def job_of(run: RunFolder) -> Job | None:
@@ -47,11 +62,15 @@ def recover(store: Store, settings: Settings) -> None:
 
 
 def agree(store: Store, settings: Settings) -> None:
-    """Enter runs that the queue does not know, and forget those whose folder is gone."""
+    """Enter runs that the queue does not know or wrongly holds for over, and forget those whose folder is gone."""
+    known = {job.id: job for job in store.all()}  # before the folders, which are there before they are queued
     folders = {run.path.name: run for run in all_runs(settings)}
-    known = {job.id for job in store.all()}
-    for id in known - folders.keys():
-        store.forget(id)
-    for id in folders.keys() - known:
-        if (job := job_of(folders[id])) is not None:
+    for id in known.keys() - folders.keys():
+        if not (settings.runs_dir / id).is_dir():  # an opened model has no request, yet an owner
+            store.forget(id)
+    for id, run in folders.items():
+        if id in known and (known[id].state != "over" or known[id].device == SLICED):  # its owner goes on with that
+            continue
+        job = job_of(run)
+        if job is not None and not (id in known and job.state == "over"):
             store.restore(job)

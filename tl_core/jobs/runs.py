@@ -230,17 +230,20 @@ class RunFolder:
         return not self.path.exists()
 
     def open_again(self, device: str | None = None) -> bool:
-        """Make a run that was stopped ready to go on from where it was left, on another device where one is given.
-        False, and nothing happens, when it is under way."""
-        if not self.over() or not self.claim():
+        """Make a run that the queue holds for over ready to go on from where it was left, on another device where one
+        is given. False, and nothing happens, when somebody works on it."""
+        if not self.claim():
             return False
-        if device is not None:
-            self.ask_for(replace(self.request(), device=device))
-        EventLog(self.path).append(Paused("tuning"))
-        for name in (STOP, ATTEMPTS):
-            (self.path / name).unlink(missing_ok=True)
-        EventLog(self.path).reserve()
-        self.release()
+        try:
+            if device is not None:
+                self.ask_for(replace(self.request(), device=device))
+            if self.over():
+                EventLog(self.path).append(Paused("tuning"))
+            for name in (STOP, ATTEMPTS):
+                (self.path / name).unlink(missing_ok=True)
+            EventLog(self.path).reserve()
+        finally:
+            self.release()
         return True
 
     def count_attempt(self) -> int:

@@ -18,7 +18,7 @@ from tl_core.data.closer_look import CloserLook
 from tl_core.errors import BorrowedTimeError, GpuInterruptedError, GpuQuotaError, TLError, TrainingCrashedError
 from tl_core.events import Failed, Paused
 from tl_core.jobs.heartbeat import beating
-from tl_core.jobs.runs import EventLog, RunFolder
+from tl_core.jobs.runs import REMOVED, EventLog, RunFolder
 from tl_core.jobs.store import Store
 from tl_core.queue_errors import QueueUnreachableError
 from tl_core.settings import Settings, scrubbed_environment
@@ -29,6 +29,7 @@ _LOADING = 0.2  # of a slice goes into starting and saving
 _LEAST = 15  # seconds: in less, little but starting is done
 _STARTING = 8  # seconds that the first slice needs beside those of the plan
 _WAIT = 0.5  # seconds between two looks at whose turn it is
+_PATIENCE = 3.0  # seconds before the queue or the disk is tried again
 _MAX_LOST = 3  # slices that die one after the other, until the run is given up
 # What makes the library of ZeroGPU take part in a process.
 _BORROWING = "SPACES_ZERO_GPU"
@@ -114,12 +115,32 @@ def drive_in_turn(run: RunFolder, run_slice: Slice, settings: Settings, store: S
             if job is None or job.state == "over":
                 return
             time.sleep(_WAIT)
-        with beating(store, name):
-            drive(run, run_slice, settings)
-        store.finish(id, name)
     except QueueUnreachableError as error:
-        if not run.over():
-            EventLog(run.path).append(Failed.of(error))
+        _end(run, error)
+        return
+    with beating(store, name):
+        try:
+            drive(run, run_slice, settings)
+        except OSError as error:  # not even why it ended could be written down
+            log.exception("nothing can be written about run %s", id)
+            _end(run, disk.trouble(error, run.path) or error)
+    while True:
+        try:
+            store.finish(id, name)
+            return
+        except QueueUnreachableError:  # else the owner's other runs would wait for this one
+            time.sleep(_PATIENCE)
+
+
+def _end(run: RunFolder, error: Exception) -> None:
+    """Make `error` the last word of a run that has none, as soon as the disk takes it: its page waits for one."""
+    while run.path.exists() and not (run.path / REMOVED).exists():
+        try:
+            if not run.over():
+                EventLog(run.path).append(Failed.of(error))
+            return
+        except OSError:
+            time.sleep(_PATIENCE)
 
 
 def release_orphans(settings: Settings, store: Store) -> None:
@@ -127,7 +148,8 @@ def release_orphans(settings: Settings, store: Store) -> None:
     for job in (*store.running(), *store.waiting()):
         run = RunFolder(settings.runs_dir / job.id)
         if job.device == SLICED and run.free():
-            EventLog(run.path).append(Failed.of(GpuInterruptedError()))
+            if not run.over():  # only the queue had not heard of it
+                EventLog(run.path).append(Failed.of(GpuInterruptedError()))
             store.withdraw(job.id)
             store.finish(job.id, job.worker)
 

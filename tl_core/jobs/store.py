@@ -12,7 +12,7 @@ here depends on a clock.
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ State = Literal["queued", "running", "over"]
 FILE = "jobs.sqlite"
 _BUSY_SECONDS = 15.0  # that a write waits for another process's, or a process that froze may hold its turn
 _DISK = re.compile(r"disk (is full|I/O error)|readonly database|unable to open")  # of SQLite's own words
+_DAMAGED = re.compile(r"malformed|not a database")
 _SIDES = ("", "-wal", "-shm")  # the files of one SQLite database
 _METADATA = sa.MetaData()
 _RUNS = Table(
@@ -80,12 +81,12 @@ class Store:
         self._settings = settings
         file = None if settings.database_url else settings.data_dir / FILE
         self._engine = _engine(settings, file)
-        if file is not None:
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            if mend and not _sound(self._engine):
-                self._engine.dispose()
-                _set_aside(file)
         with self._answering():
+            if file is not None:
+                settings.data_dir.mkdir(parents=True, exist_ok=True)
+                if mend and not _sound(self._engine):
+                    self._engine.dispose()
+                    _set_aside(file)
             self._prepare()
 
     def submit(self, job: Job) -> None:
@@ -98,13 +99,16 @@ class Store:
                 db.execute(sa.insert(_RUNS).values(row))
 
     def again(self, id: str, device: str) -> None:
-        """Queue a run that is over once more, behind those that wait. Raises TooManyRunsError and QueueFullError."""
+        """Queue a run that nobody works on once more, behind those that wait; what its last worker may still say of it
+        counts for nothing. Raises TooManyRunsError and QueueFullError."""
         with self._turn() as (db, number):
             job = _found(db, id)
-            if job is not None and job.state == "over":
+            if job is None or job.state == "queued":
+                return
+            if job.state == "over":  # else it has its place among its owner's
                 self._admit(db, job)
-                changed = {"state": "queued", "device": device, "tag": _tag(db, job.owner), "place": number}
-                db.execute(sa.update(_RUNS).where(_RUNS.c.id == id).values(**changed, worker=""))
+            changed = {"state": "queued", "device": device, "tag": _tag(db, job.owner), "place": number}
+            db.execute(sa.update(_RUNS).where(_RUNS.c.id == id).values(**changed, worker=""))
 
     def admit(self, id: str) -> None:
         """Raise what would speak against queueing that run, which is over, once more: TooManyRunsError or
@@ -114,22 +118,22 @@ class Store:
             if job is not None and job.state == "over":
                 self._admit(db, job)
 
-    def take(self, worker: str, *, except_for: str = "", only: str = "") -> Job | None:
-        """The next run, now `worker`'s; None when nobody's turn has come. Runs on the device `except_for` are left
-        alone; `only` asks for that one run."""
+    def take(self, worker: str, *, except_for: str = "", only: str = "", besides: Collection[str] = ()) -> Job | None:
+        """The next run, now `worker`'s; None when nobody's turn has come. Runs on the device `except_for` and those of
+        the ids `besides` are left alone; `only` asks for that one run."""
+        with self._answering(), self._engine.connect() as db:
+            if (
+                self._next(db, except_for, only, besides) is None
+            ):  # who only asks, several times a second, writes nothing
+                return None
         with self._turn() as (db, _):
-            for job, tag in _line(db):
-                if job.device == except_for or (only and job.id != only):
-                    continue
-                if (
-                    _count(db, _RUNS.c.owner == job.owner, _RUNS.c.state == "running")
-                    < self._settings.max_running_per_owner
-                ):
-                    values = {"state": "running", "worker": worker, "beats": 0}
-                    db.execute(sa.update(_RUNS).where(_RUNS.c.id == job.id).values(values))
-                    db.execute(sa.update(_TURNS).values(tag=tag))
-                    return job
-        return None
+            if (found := self._next(db, except_for, only, besides)) is None:
+                return None
+            job, tag = found
+            values = {"state": "running", "worker": worker, "beats": 0}
+            db.execute(sa.update(_RUNS).where(_RUNS.c.id == job.id).values(values))
+            db.execute(sa.update(_TURNS).values(tag=tag))
+            return job
 
     def give_back(self, id: str, worker: str) -> None:
         """A run that `worker` leaves or has lost: it keeps its place, so it is the next."""
@@ -158,11 +162,15 @@ class Store:
             return bool(db.execute(sa.update(_RUNS).where(*waiting).values(state="over", tag=begun)).rowcount)
 
     def restore(self, job: Job) -> None:
-        """Enter a run as it is, whatever the limits: its folder is there and the database does not know it."""
+        """Enter a run as its folder has it, whatever the limits: the database does not know it, or holds it for over
+        though it is not."""
         with self._turn() as (db, number):
-            if _found(db, job.id) is None:
-                row = {**_values(job), "tag": _tag(db, job.owner), "place": number}
-                db.execute(sa.insert(_RUNS).values(row))
+            found = _found(db, job.id)
+            if found is not None and (found.state != "over" or job.state == "over"):
+                return
+            row = {**_values(job), "tag": _tag(db, job.owner), "place": number}
+            db.execute(sa.delete(_RUNS).where(_RUNS.c.id == job.id))
+            db.execute(sa.insert(_RUNS).values(row))
 
     def forget(self, id: str) -> None:
         """The run is deleted."""
@@ -201,6 +209,16 @@ class Store:
         with self._answering(), self._engine.connect() as db:
             rows = db.execute(sa.select(*_COLUMNS).where(*which).order_by(_RUNS.c.place))
             return [Job(*row) for row in rows]
+
+    def _next(self, db: sa.Connection, except_for: str, only: str, besides: Collection[str]) -> tuple[Job, int] | None:
+        """The first of those that wait whose owner may have one more running, and its tag."""
+        for job, tag in _line(db):
+            if job.device == except_for or job.id in besides or (only and job.id != only):
+                continue
+            running = _count(db, _RUNS.c.owner == job.owner, _RUNS.c.state == "running")
+            if running < self._settings.max_running_per_owner:
+                return job, tag
+        return None
 
     def _admit(self, db: sa.Connection, job: Job) -> None:
         """Raise what speaks against one more run of its owner."""
@@ -249,7 +267,7 @@ def _engine(settings: Settings, file: Path | None) -> sa.Engine:
         if url.drivername in ("postgres", "postgresql"):  # as hosts of databases write it
             url = url.set(drivername="postgresql+psycopg")
         return sa.create_engine(url, pool_pre_ping=True, connect_args=_patience(url))
-    engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(file)), connect_args={"timeout": _BUSY_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def durable(raw: Any, _record: Any) -> None:
@@ -285,12 +303,14 @@ def _set_aside(file: Path) -> None:
 
 
 def _sound(engine: sa.Engine) -> bool:
-    """Whether SQLite finds its file in order."""
+    """Whether SQLite finds its file in order. What only keeps it from looking, as a full disk, is raised."""
     try:
         with engine.connect() as db:
             return bool(db.exec_driver_sql("PRAGMA quick_check").scalar() == "ok")
-    except sa.exc.DBAPIError:
-        return False
+    except sa.exc.DBAPIError as error:
+        if _DAMAGED.search(str(error.orig)):
+            return False
+        raise
 
 
 def _line(db: sa.Connection) -> Sequence[tuple[Job, int]]:

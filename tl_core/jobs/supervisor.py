@@ -1,6 +1,7 @@
 """Keeps one training worker alive beside the web process, with nothing secret in its environment; and gives runs whose
 worker is gone, here or elsewhere, their turn again."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -19,13 +20,14 @@ from tl_core.settings import Settings, scrubbed_environment
 _RESTART_SECONDS = 1.0
 _STILLBORN = 3  # workers that died before they were ready, one after the other, until people are told
 _LOOK_SECONDS = 0.5
-_HANG_SECONDS = 22.0  # that a worker may give no sign of life
+_HANG_SECONDS = 22.0  # that a worker's process may give no sign of life
 _LEAVING_SECONDS = 5.0  # that a worker is given to leave its run in order
 log = logging.getLogger("transfer_lab.supervisor")
 
 
 class WorkerSupervisor:
-    """Starts the worker and starts it again whenever it dies or hangs, until `close`."""
+    """Starts the worker, and starts it again whenever it dies or its process is frozen, until `close`. Work that never
+    ends is not noticed: signs of life come from a thread of their own."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store
@@ -62,23 +64,33 @@ class WorkerSupervisor:
     def _keep(self) -> None:
         stillborn = 0
         while not self._closing.is_set():
-            name = secrets.token_hex(8)
-            heart = self._settings.data_dir / WORKERS / name
-            self._child = self._spawn(name)
-            status = self._wait(self._child, heart)
-            lived = heart.exists()
-            heart.unlink(missing_ok=True)
-            self._lost(name)
-            if self._closing.is_set():
-                return
-            stillborn = 0 if lived else stillborn + 1
-            if stillborn == _STILLBORN:
-                (self._settings.data_dir / TROUBLE).touch()
-            log.warning("the training worker ended with status %s; starting another", status)
+            try:
+                lived = self._one_life()
+                if self._closing.is_set():
+                    return
+                stillborn = 0 if lived else stillborn + 1
+                if stillborn == _STILLBORN:
+                    (self._settings.data_dir / TROUBLE).touch()
+            except OSError:  # a disk that fails, or no room for one more process: the next may do better
+                log.exception("the training worker could not be kept")
             self._closing.wait(_RESTART_SECONDS * (1 if stillborn < _STILLBORN else 10))
 
+    def _one_life(self) -> bool:
+        """Start a worker and wait for its end; whether it had become ready."""
+        name = secrets.token_hex(8)
+        heart = self._settings.data_dir / WORKERS / name
+        self._child = self._spawn(name)
+        status = self._wait(self._child, heart)
+        self._lost(name)
+        if not self._closing.is_set():
+            log.warning("the training worker ended with status %s; starting another", status)
+        lived = heart.exists()
+        with contextlib.suppress(OSError):  # the sweep finds it
+            heart.unlink(missing_ok=True)
+        return lived
+
     def _wait(self, child: "subprocess.Popen[bytes]", heart: Path) -> int:
-        """Wait until the worker ends; one that hangs is ended."""
+        """Wait until the worker ends; one that is frozen is ended."""
         last, since = 0, time.monotonic()
         while True:
             try:
@@ -99,7 +111,7 @@ class WorkerSupervisor:
                 if RunFolder(self._settings.runs_dir / job.id).free():
                     log.warning("run %s was left by its worker; it is queued again", job.id)
                     self._store.give_back(job.id, job.worker)
-        except QueueUnreachableError:
+        except (OSError, QueueUnreachableError):  # the next look comes soon
             pass
 
     def _lost(self, name: str) -> None:
@@ -115,11 +127,16 @@ class WorkerSupervisor:
     def _spawn(self, name: str) -> "subprocess.Popen[bytes]":
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        more = {"PYTHONPATH": path, "TL_DATA_DIR": str(self._settings.data_dir)}
+        command, more = self._program(name)
+        more = {"PYTHONPATH": path, **more}
         if self._settings.database_url:  # the worker runs no stranger's code, and takes its runs from there
             more["TL_DATABASE_URL"] = self._settings.database_url
-        command = [sys.executable, "-m", "tl_core.jobs.worker", name]
+        command = [sys.executable, "-m", *command]
         return subprocess.Popen(command, env=scrubbed_environment(**more), stdin=subprocess.DEVNULL)
+
+    def _program(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """The module that works under `name`, its arguments, and what its environment has beside everybody's."""
+        return ["tl_core.jobs.worker", name], {"TL_DATA_DIR": str(self._settings.data_dir)}
 
 
 def _beat_of(heart: Path) -> int:

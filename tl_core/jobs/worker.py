@@ -7,6 +7,7 @@ the next moment it can be gone on from, and the run is the next to be taken. If 
 again from where it was; after three deaths the run is given up with a sentence.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from tl_core import disk
+from tl_core import disk, redaction
 from tl_core.data.understand import load, ready
 from tl_core.errors import NothingTrainedError, TLError, TrainingCrashedError
 from tl_core.events import Event, Failed, Finished, Paused, Progress
@@ -31,7 +32,7 @@ from tl_core.wording import notice
 
 MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
-_PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
+PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
 log = logging.getLogger("transfer_lab.worker")
 
@@ -40,6 +41,7 @@ _BEHIND = 5  # so much is the page's processor time worth more than training's, 
 
 
 def main() -> None:
+    redaction.install()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     settings, parent, name = Settings.from_environment(), os.getppid(), sys.argv[1]
     leaving, working = threading.Event(), threading.Event()
@@ -58,10 +60,10 @@ def main() -> None:
 
     store = Store(settings)
     (settings.data_dir / TROUBLE).unlink(missing_ok=True)
-    probed = False
+    probed, held = False, dict[str, float]()
     with beating(store, name, settings.data_dir / WORKERS / name):
         while os.getppid() == parent and not leaving.is_set():
-            if not _turn(store, name, settings, leaving, working):
+            if not _turn(store, name, settings, leaving, working, held):
                 if not probed:  # while nobody waits
                     probe(settings)
                     probed = True
@@ -71,18 +73,28 @@ def main() -> None:
     os._exit(0)  # taking libraries apart takes seconds, which whoever ends this process may not give it
 
 
-def _turn(store: Store, name: str, settings: Settings, leaving: threading.Event, working: threading.Event) -> bool:
-    """Take the next run and train it, `working` meanwhile; False when there was none."""
+def _turn(
+    store: Store,
+    name: str,
+    settings: Settings,
+    leaving: threading.Event,
+    working: threading.Event,
+    held: dict[str, float],
+) -> bool:
+    """Take the next run and train it, `working` meanwhile; False when there was none. Until when those that could not
+    be worked on are left alone is kept in `held`: they keep their place in the queue, and others come before them."""
     working.clear()
+    for id in [id for id, until in held.items() if time.monotonic() > until]:
+        del held[id]
     try:
-        job = store.take(name, except_for=SLICED)
+        job = store.take(name, except_for=SLICED, besides=held)
         if job is None:
             return False
         working.set()
         run = RunFolder(settings.runs_dir / job.id)
         outcome = take(run, settings, should_pause=leaving.is_set)
     except QueueUnreachableError:
-        leaving.wait(_PATIENCE_SECONDS)
+        leaving.wait(PATIENCE_SECONDS)
         return False
     while True:
         try:
@@ -92,10 +104,10 @@ def _turn(store: Store, name: str, settings: Settings, leaving: threading.Event,
                 store.give_back(job.id, name)
             break
         except QueueUnreachableError:  # how it ended is in its folder; the queue must hear of it before the next one
-            if leaving.wait(_PATIENCE_SECONDS):
+            if leaving.wait(PATIENCE_SECONDS):
                 break
     if outcome == "held":
-        leaving.wait(_PATIENCE_SECONDS)
+        held[job.id] = time.monotonic() + PATIENCE_SECONDS
     return True
 
 
@@ -110,6 +122,8 @@ def take(
         return "over" if run.over() else work(run, settings, should_pause=should_pause)
     except OSError:
         log.exception("nothing can be written about run %s", run.path.name)
+        with contextlib.suppress(OSError):
+            run.left_in_order()  # it is the disk that ends these attempts
         return "held" if run.path.exists() else "over"
     finally:
         run.release()
