@@ -25,7 +25,7 @@ from bench.served import Served, Visitor, children, memory, serving
 from tests.browser import CHROMIUM, FLAGS
 
 _EVERY = 30.0  # seconds between two samples
-_WARM_UP = 10.0  # minutes that do not count: caches fill, libraries are imported
+_WARM_UP = 15.0  # minutes that do not count: caches fill, and closed pages are kept ten and let go of every five
 _HUES = 10  # that visitors differ by
 _EACH = 12  # pictures of a class
 _MOST_MB_AN_HOUR = 5.0

@@ -206,4 +206,5 @@ def main(*, open_browser: bool = False) -> None:
     while not stopping.wait(_SWEEP_SECONDS):
         forget_closed(page)
         _sweep(store)
+        memory.trim()
     _shut_down(page, worker, work)
