@@ -46,3 +46,27 @@ def test_large_blocks_go_back_to_the_system() -> None:
     kept, given = grown("keep"), grown("give back")
     assert given < 15, f"{given:.0f} MB stay, {kept:.0f} without it"
     assert kept > 2 * given, "this test would notice"
+
+
+_BETWEEN = """
+from pathlib import Path
+from tl_core.memory import give_back, trim
+
+def taken():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+give_back()
+blocks = [bytearray(b"x") * 200_000 for _ in range(500)]
+before, kept = taken(), blocks[::10]
+blocks.clear()
+freed = before - taken()
+assert trim()
+print(freed, before - taken())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how other C libraries keep memory is theirs")
+def test_what_is_free_between_what_stays_goes_back_too() -> None:
+    done = subprocess.run([sys.executable, "-c", _BETWEEN], capture_output=True, text=True, check=True)
+    by_itself, trimmed = map(float, done.stdout.split())
+    assert trimmed > 80 and by_itself < 40, "90 MB were let go of, between what stays"
