@@ -39,6 +39,12 @@ ROOT = Path(__file__).parents[1]
 EACH = 45
 
 
+@pytest.fixture
+def time_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether comparing is worth its time is not for the speed of a machine that runs other tests to say."""
+    monkeypatch.setattr("tl_core.training.framing._FREE_SECONDS", 60.0)
+
+
 def tall(label: int, seed: int, *, ends: bool) -> bytes:
     """A tall picture whose class is the shape at both `ends`, or the one in the middle; the other place is random."""
     rng = random.Random(f"{label} {seed}")
@@ -66,12 +72,12 @@ def zipped(path: Path, drawn: Callable[[int, int], bytes]) -> Path:
 
 
 @pytest.fixture
-def told_by_ends(tmp_path: Path, read_set: Callable[..., ImageSet]) -> ImageSet:
+def told_by_ends(time_to_compare: None, tmp_path: Path, read_set: Callable[..., ImageSet]) -> ImageSet:
     return read_set(zipped(tmp_path / "ends.zip", lambda label, seed: tall(label, seed, ends=True)), "ends")
 
 
 @pytest.fixture
-def told_by_middle(tmp_path: Path, read_set: Callable[..., ImageSet]) -> ImageSet:
+def told_by_middle(time_to_compare: None, tmp_path: Path, read_set: Callable[..., ImageSet]) -> ImageSet:
     return read_set(zipped(tmp_path / "middle.zip", lambda label, seed: tall(label, seed, ends=False)), "middle")
 
 
@@ -256,6 +262,14 @@ def test_a_framing_asked_for_is_used_without_comparing(
         events = run_of(told_by_middle, tmp_path / framing, settings, framing=framing)
         assert framing_of(tmp_path / framing) == framing
         assert not any(isinstance(e, Progress) and e.stage == "comparing" for e in events)
+
+
+def test_a_machine_too_busy_to_compare_says_so(
+    told_by_middle: ImageSet, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_core.training.framing._FREE_SECONDS", 0.0)
+    events = run_of(told_by_middle, tmp_path / "out", settings)
+    assert framing_of(tmp_path / "out") == "crop" and "framing_not_compared" in codes(events)
 
 
 def test_nearly_square_pictures_cost_nothing(

@@ -149,6 +149,10 @@ NOTICES = {
         "Many pictures are far from square. Showing them whole, squeezed or with bars added, told the classes of "
         "{count} training pictures apart no better for sure, so the middle is cut out."
     ),
+    "framing_not_compared": (
+        "Many pictures are far from square. Comparing ways of showing them whole would take too long on this machine "
+        "as busy as it is, so the middle is cut out."
+    ),
     "framing_squash": (
         "Many pictures are far from square. Squeezing them whole into a square got {right} of {count} training "
         "pictures right, cutting out the middle {own}, so they are squeezed."

@@ -90,6 +90,8 @@ def framed_pass(
     if found.pictures:
         right, mine = found.right[found.framing], found.right[row.preprocessing.framing]
         yield notice(f"framing_{found.framing}", right=right, own=mine, count=found.pictures)
+    else:
+        yield notice("framing_not_compared")
     return comparison.framed(found.framing, found.pictures)
 
 
