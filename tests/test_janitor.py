@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Zipper, full_disk
+from tests.pace import until
 from tl_core.data.imageset import ImageSet
 from tl_core.jobs.belongings import sign
 from tl_core.jobs.janitor import DOWNLOADS, bytes_of, delete_run, sweep, sweep_uploads
@@ -33,13 +34,6 @@ def work(settings: Settings) -> Iterator[Workspace]:
     yield made
     until(lambda: not made.sets.busy)
     made.sets.close()
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def aged(path: Path, hours: float) -> Path:

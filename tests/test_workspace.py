@@ -14,7 +14,7 @@ import pytest
 
 from tests.children import children_running, decoders
 from tests.conftest import Zipper, picture
-from tests.pace import in_time
+from tests.pace import in_time, until
 from tests.test_archives import full_overlap
 from tl_core.data.closer_look import CloserLook
 from tl_core.data.edits import Drop, LeaveOut, Rename
@@ -33,15 +33,8 @@ from tl_ui.workspace import Workspace
 def work(settings: Settings) -> Iterator[Workspace]:
     made = Workspace(settings)
     yield made
-    wait(lambda: not made.sets.busy)
+    until(lambda: not made.sets.busy)
     made.sets.close()
-
-
-def wait(condition: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def take(work: Workspace, file: Path, name: str) -> str:
@@ -58,8 +51,8 @@ def test_an_upload_becomes_a_set_and_is_not_kept(work: Workspace, make_zip: Zipp
     upload = make_zip({"a": 5, "b": 5})
     key = take(work, upload, "my pets.zip")
     assert work.sets.name(key) == "my pets.zip"
-    wait(lambda: work.sets.images(key))
-    wait(lambda: not (folder(work, key) / "uploads").exists())
+    until(lambda: work.sets.images(key))
+    until(lambda: not (folder(work, key) / "uploads").exists())
     assert upload.exists()  # what the visitor's other tab may still need
     assert isinstance(EventLog(folder(work, key)).new()[-1], PicturesReady)
     assert not work.sets.lost(key)
@@ -68,7 +61,7 @@ def test_an_upload_becomes_a_set_and_is_not_kept(work: Workspace, make_zip: Zipp
 def test_case_95_two_uploads_of_the_same_file_are_two_sets(work: Workspace, make_zip: Zipper) -> None:
     upload = make_zip({"a": 5, "b": 5})
     one, two = take(work, upload, "x.zip"), take(work, upload, "x.zip")
-    wait(lambda: work.sets.images(one) and work.sets.images(two))
+    until(lambda: work.sets.images(one) and work.sets.images(two))
     shutil.rmtree(folder(work, one))
     assert work.sets.images(one) is None and work.sets.images(two) is not None
 
@@ -76,16 +69,16 @@ def test_case_95_two_uploads_of_the_same_file_are_two_sets(work: Workspace, make
 def test_a_refused_upload_leaves_its_sentence_only(work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"no zip")
     key = take(work, tmp_path / "x.zip", "holiday.zip")
-    wait(lambda: EventLog(folder(work, key)).new())
+    until(lambda: EventLog(folder(work, key)).new())
     last = EventLog(folder(work, key)).new()[-1]
     assert isinstance(last, Failed) and "“holiday.zip” is not a zip file" in last.text
-    wait(lambda: {file.name for file in folder(work, key).iterdir()} == {NAME, OWNER, CLAIMED, "events.jsonl"})
+    until(lambda: {file.name for file in folder(work, key).iterdir()} == {NAME, OWNER, CLAIMED, "events.jsonl"})
 
 
 def test_cancelling_removes_everything(work: Workspace, make_zip: Zipper) -> None:
     key = take(work, make_zip({"a": 400, "b": 400}), "x.zip")
     work.sets.cancel(key)
-    wait(lambda: work.sets.name(key) is None)
+    until(lambda: work.sets.name(key) is None)
     assert list(work.settings.sets_dir.iterdir()) == []
 
 
@@ -140,13 +133,13 @@ def test_case_39_bombs_uploaded_at_once_leave_room_for_others(
         assert time.monotonic() - started < 20
         time.sleep(0.01)
     assert most <= 2
-    wait(lambda: all(EventLog(folder(work, key)).new() for key in bad))
+    until(lambda: all(EventLog(folder(work, key)).new() for key in bad))
     assert all(isinstance(EventLog(folder(work, key)).new()[-1], Failed) for key in bad)
 
 
 def test_case_90_another_key_opens_nothing(work: Workspace, make_zip: Zipper) -> None:
     key = take(work, make_zip({"a": 5, "b": 5}), "x.zip")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     for other in (new_key(), folder(work, key).name, "", "../" + folder(work, key).name):
         assert work.sets.images(other) is None and work.sets.log(other) is None
         assert work.start(other, "auto") is None
@@ -164,7 +157,7 @@ def test_changes_are_kept_undone_and_belong_to_the_run_that_was_started_with_the
     work: Workspace, make_zip: Zipper
 ) -> None:
     key = take(work, make_zip({"a": 6, "b": 6, "c": 6}), "x.zip")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     work.sets.change(key, (LeaveOut("c"), Rename("a", "stars"), Drop((0,))))
     again = Workspace(work.settings)  # as after a restart
     images = again.sets.images(key)
@@ -183,7 +176,7 @@ def test_changes_are_kept_undone_and_belong_to_the_run_that_was_started_with_the
 def test_many_archives_and_loose_files_are_one_set(work: Workspace, make_zip: Zipper, tmp_path: Path) -> None:
     ants, bees = make_zip({"x": 4}, "ants.zip"), make_zip({"_": 0, "y": 4}, "bees.zip")
     key = work.sets.take([("ants.zip", ants), ("bees.zip", bees)], "both")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     images = work.sets.images(key)
     assert images is not None and images.counts() == (4, 4)
     table = tmp_path / "labels.csv"
@@ -193,7 +186,7 @@ def test_many_archives_and_loose_files_are_one_set(work: Workspace, make_zip: Zi
         loose.append((f"{i}.jpg", tmp_path / f"{i}.jpg"))
         loose[-1][1].write_bytes(picture(i))
     key = work.sets.take([*loose, ("labels.csv", table)], "loose files")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     images = work.sets.images(key)
     assert images is not None and images.class_names == ("even", "odd")
 
@@ -202,11 +195,11 @@ def test_many_archives_and_loose_files_are_one_set(work: Workspace, make_zip: Zi
 def test_the_closer_look_comes_by_itself(work: Workspace, make_zip: Zipper) -> None:
     same = picture(99)
     key = take(work, make_zip({"a": 6, "b": 6, "a/s.jpg": same, "b/s.jpg": same}), "x.zip")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     reading = work.sets.reading(key)
     assert reading is not None
-    wait(lambda: CloserLook.load(reading.folder), 60)
-    wait(lambda: not work.sets.looking(key))
+    until(lambda: CloserLook.load(reading.folder), 60)
+    until(lambda: not work.sets.looking(key))
     images = work.sets.images(key)
     assert images is not None
     assert "copies_across_classes" in {f.code for f in work.sets.findings(key, images)}
@@ -232,15 +225,15 @@ def test_who_waits_for_a_turn_can_cancel_and_slow_fetches_hold_up_no_upload(work
 
     fetches = [work.sets.fetch("user/name", slow) for _ in range(3)]
     good = take(work, make_zip({"a": 4, "b": 4}), "x.zip")
-    wait(lambda: work.sets.images(good))
+    until(lambda: work.sets.images(good))
     work.sets.cancel(fetches[2])
     started = time.monotonic()
-    wait(lambda: work.sets.name(fetches[2]) is None)
+    until(lambda: work.sets.name(fetches[2]) is None)
     assert in_time(time.monotonic() - started, 1)
     for key in fetches[:2]:
         work.sets.cancel(key)
     over.set()
-    wait(lambda: all(work.sets.name(key) is None for key in fetches))
+    until(lambda: all(work.sets.name(key) is None for key in fetches))
 
 
 def test_an_archive_is_known_by_its_bytes_and_one_inside_a_folder_is_skipped(
@@ -248,12 +241,12 @@ def test_an_archive_is_known_by_its_bytes_and_one_inside_a_folder_is_skipped(
 ) -> None:
     upload = make_zip({"a": 4, "b": 4})
     key = take(work, upload, "download")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     files = [(f"pets/{label}/{i}.jpg", tmp_path / f"{label}{i}.jpg") for label in "ab" for i in range(3)]
     for i, (_, file) in enumerate(files):
         file.write_bytes(picture(i))
     key = work.sets.take([*files, ("pets/backup.zip", upload)], "pets")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     images = work.sets.images(key)
     assert images is not None and images.counts() == (3, 3)
     assert [s.reason for s in images.skipped] == ["nested_archive"]
@@ -261,7 +254,7 @@ def test_an_archive_is_known_by_its_bytes_and_one_inside_a_folder_is_skipped(
 
 def test_the_list_of_what_is_not_used_is_safe_for_spreadsheets(work: Workspace, make_zip: Zipper) -> None:
     key = take(work, make_zip({"a": 4, "b": 4, "a/=cmd()": b"no picture"}), "x.zip")
-    wait(lambda: work.sets.images(key))
+    until(lambda: work.sets.images(key))
     images = work.sets.images(key)
     assert images is not None
     path = work.sets.skipped_file(key, images, "en")

@@ -1,23 +1,15 @@
 """What is kept of a visitor, shown to them, and deleted by them, in a real browser."""
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.browser import NEEDS_BROWSER, App, opened, train_on_page, upload
 from tests.conftest import Zipper
+from tests.pace import until
 from tl_core.jobs.runs import hashed
 from tl_core.settings import Settings
 
 pytestmark = NEEDS_BROWSER
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_case_129_a_visitor_sees_what_is_kept_and_deletes_all_of_it(context: Any, app: App, make_zip: Zipper) -> None:
