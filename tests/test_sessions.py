@@ -86,6 +86,13 @@ def test_what_names_no_session_is_left_to_gradio(body: bytes) -> None:
     assert ask(SessionLock(echo, secure=False), "/gradio_api/queue/join", "", "POST", body)[0] == 200
 
 
+def test_a_session_of_endless_name_is_refused_and_not_remembered() -> None:
+    lock = SessionLock(echo, secure=False)
+    body = b'{"session_hash": "' + b"x" * 100_000 + b'"}'
+    assert ask(lock, "/gradio_api/queue/join", "", "POST", body)[0] == 403
+    assert not lock._visitors
+
+
 def test_the_cookie_is_nobody_elses_business_and_given_once() -> None:
     lock = SessionLock(echo, secure=False)
     assert "HttpOnly; SameSite=Lax" in ask(lock, "/")[2]
