@@ -30,7 +30,7 @@ from tl_core.events import Finished
 from tl_core.models import backbone
 from tl_core.models.catalogue import EMBEDDED, Backbone
 from tl_core.settings import Settings
-from tl_core.training.engine import has_amx
+from tl_core.training.engine import has_bf16
 from tl_core.training.features import outputs
 from tl_core.training.plan import Effort, Facts, Machine, Wishes, make_plan
 from tl_core.training.run import train
@@ -69,7 +69,7 @@ def tutorial(images: ImageSet, seed: int) -> tuple[float, float]:
         for at in range(0, len(order), BATCH):
             chosen = [int(train_pictures[i]) for i in order[at : at + BATCH]]
             batch = torch.stack([views(torch.from_numpy(store[i]).permute(2, 0, 1)) for i in chosen])
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_amx()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
                 logits = model(EMBEDDED.preprocessing.normalise(batch))
             loss = nn.functional.cross_entropy(logits.float(), labels[chosen])
             optimizer.zero_grad()

@@ -18,6 +18,7 @@ def describe() -> str:
     if cpuinfo.exists():
         text = cpuinfo.read_text()
         model = next((line.split(": ")[1] for line in text.splitlines() if line.startswith("model name")), model)
-        flags = ", AMX" if "amx_bf16" in text else ", AVX-512" if "avx512f" in text else ""
+        kinds = {"amx_bf16": ", AMX", "avx512_bf16": ", AVX-512 with bf16", "avx512f": ", AVX-512"}
+        flags = next((said for flag, said in kinds.items() if flag in text), "")
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "gradio"))
     return f"{date.today()}, {model}{flags}, {cores()} cores, Python {platform.python_version()}, {packages}"

@@ -23,7 +23,7 @@ from tl_core.models.classifier import Classifier
 from tl_core.training.checkpoint import Checkpoints
 from tl_core.training.cores import Workers, cores, one_thread
 from tl_core.training.distributed import World
-from tl_core.training.engine import has_amx
+from tl_core.training.engine import has_bf16
 from tl_core.training.finetune import Step, Tuner
 from tl_core.training.gradient import TrainingData
 from tl_core.training.recipe import Precision, Recipe
@@ -103,7 +103,7 @@ def ours(precision: Precision, folder: Path) -> float:
 
 def main() -> None:
     print(describe())
-    for precision in ("bf16", "fp32") if has_amx() else ("fp32",):
+    for precision in ("bf16", "fp32") if has_bf16() else ("fp32",):
         rounds = []
         for _ in range(ROUNDS):
             with tempfile.TemporaryDirectory() as scratch:

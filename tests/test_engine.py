@@ -119,10 +119,23 @@ def test_features_that_are_not_the_same_are_told_apart(expected: np.ndarray) -> 
     assert not engine.reproduces(np.repeat(expected.mean(0, keepdims=True), len(expected), 0), expected)
 
 
+@pytest.mark.parametrize(
+    ("flags", "known"), [("avx2 avx512f", False), ("avx512f avx512_bf16 avx512_vnni", True), ("amx_bf16", True)]
+)
+def test_bf16_in_hardware_is_known_by_the_flags(
+    flags: str, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name : some\nflags : fpu {flags}\n")
+    monkeypatch.setattr(engine, "_CPUINFO", tmp_path / "cpuinfo")
+    assert engine.has_bf16() is known
+    monkeypatch.setattr(engine, "_CPUINFO", tmp_path / "none, as outside of Linux")
+    assert not engine.has_bf16()
+
+
 def test_bf16_is_only_tried_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "has_amx", lambda: False)
+    monkeypatch.setattr(engine, "has_bf16", lambda: False)
     assert engine.candidates("cpu") == ["openvino-fp32", "torch-fp32"]
-    monkeypatch.setattr(engine, "has_amx", lambda: True)
+    monkeypatch.setattr(engine, "has_bf16", lambda: True)
     assert engine.candidates("cpu") == ["openvino-bf16", "torch-bf16", "torch-fp32"]
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     assert engine.candidates("cpu") == ["torch-bf16", "torch-fp32"], "it works without OpenVINO"

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from tests.conftest import SHARED
 from tl_core.models import backbone, sources
 from tl_core.models.catalogue import EMBEDDED
-from tools.pretrain.steady import SPOILS, Steadying, spoil
+from tools.pretrain.spoils import SPOILS, spoil
+from tools.pretrain.steady import SPOILED, Steadying
 
 SHIPPED = sources.WEIGHTS_DIR / str(EMBEDDED.weights)
 
@@ -31,7 +32,7 @@ def crops() -> torch.Tensor:
 
 def test_a_third_of_the_crops_stay_as_they_are_and_the_others_are_spoiled_in_every_way(crops: torch.Tensor) -> None:
     before = crops.clone()
-    views = spoil(crops, np.random.default_rng(0))
+    views = spoil(crops, np.random.default_rng(0), SPOILED)
     assert views.shape == crops.shape and views.dtype == torch.uint8 and torch.equal(crops, before)
     same = (views == crops).flatten(1).all(1).float().mean()
     assert 0.33 < same < 0.6  # those that nothing happened to are among them

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import gc
 import importlib.util
+import itertools
 import logging
 import os
 import shutil
@@ -59,7 +60,8 @@ from tl_ui.theme import CSS, FIRST_CSS, THEME
 from tl_ui.workspace import Workspace
 from tl_ui.zerogpu import ON_ZEROGPU, Borrower
 
-_SWEEP_SECONDS = 300
+_LET_GO_SECONDS = 60  # closed pages and their memory: often, so that little gathers
+_SWEEPS = 5  # once in so many times also files that are too old
 ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 
 
@@ -203,8 +205,12 @@ def main(*, open_browser: bool = False) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    while not stopping.wait(_SWEEP_SECONDS):
+    for times in itertools.count(1):
+        if stopping.wait(_LET_GO_SECONDS):
+            break
         forget_closed(page)
-        _sweep(store)
+        gc.collect()  # pages hold themselves in circles; what was there at the start is frozen, so this takes little
         memory.trim()
+        if times % _SWEEPS == 0:
+            _sweep(store)
     _shut_down(page, worker, work)

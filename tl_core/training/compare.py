@@ -16,7 +16,7 @@ from tl_core.events import Event, Progress
 from tl_core.models import backbone as backbones
 from tl_core.models.catalogue import EMBEDDED, find
 from tl_core.settings import Settings
-from tl_core.training.engine import has_amx
+from tl_core.training.engine import has_bf16
 from tl_core.training.features import interleaved, outputs
 from tl_core.training.framing import reframed
 from tl_core.training.plan import Plan
@@ -41,7 +41,7 @@ def best_backbone(
             trunk = backbones.load(row, timeout=settings.network_timeout_seconds).to(device)
         except WeightsUnavailableError:
             continue
-        precision: Precision = "bf16" if device == "cpu" and has_amx() else "fp32"
+        precision: Precision = "bf16" if device == "cpu" and has_bf16() else "fp32"
         features = outputs(trunk, store, sample, row.preprocessing, device=device, precision=precision)
         scores[backbone_id] = _score(features, images, sample, plan.seed)
     yield Progress("comparing", len(plan.candidates), len(plan.candidates))

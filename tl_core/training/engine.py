@@ -1,8 +1,8 @@
 """The fastest way to run a frozen network on this machine that still gives its features.
 
-On a processor OpenVINO is up to six times faster than PyTorch, most of all in bfloat16 where the chip has matrix units
-for it (AMX; without them bfloat16 is slower than float32, so it is not tried). An engine is taken only after it has
-reproduced PyTorch's float32 features on one batch of the user's own pictures; else PyTorch does the work.
+On a processor OpenVINO is up to six times faster than PyTorch, most of all in bfloat16 where the chip multiplies that
+in hardware (where it does not, bfloat16 is slower than float32, so it is not tried). An engine is taken only after it
+has reproduced PyTorch's float32 features on one batch of the user's own pictures; else PyTorch does the work.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ EngineName = Literal["openvino-bf16", "openvino-fp32", "torch-bf16", "torch-fp16
 Run = Callable[[Tensor], npt.NDArray[np.float32]]
 ENGINES = "engines"  # the folder of converted networks
 CHECKED = 16  # pictures every engine is compared on
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 # Of the features of one picture, and of what tells the pictures apart (their mean taken away): bf16 has 8 bits.
 _COSINE, _CENTRED_COSINE = 0.999, 0.98
 # Below this many operations an unconverted network is not worth converting: that takes two to three seconds, PyTorch
@@ -43,10 +45,11 @@ class Engine:
     run: Run
 
 
-def has_amx() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware."""
+def has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware, by matrix units or by AVX-512: that is twice float32."""
     with contextlib.suppress(OSError):
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        text = _CPUINFO.read_text(encoding="ascii", errors="ignore")
+        return any(flag in text for flag in _BF16_FLAGS)
     return False
 
 
@@ -56,8 +59,8 @@ def candidates(device: str) -> list[EngineName]:
         return ["torch-bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "torch-fp16", "torch-fp32"]
     names: list[EngineName] = []
     if device == "cpu" and importlib.util.find_spec("openvino") is not None:
-        names.append("openvino-bf16" if has_amx() else "openvino-fp32")
-    if device == "cpu" and has_amx():
+        names.append("openvino-bf16" if has_bf16() else "openvino-fp32")
+    if device == "cpu" and has_bf16():
         names.append("torch-bf16")
     return [*names, "torch-fp32"]
 

@@ -27,7 +27,7 @@ from tl_core.models.classifier import Classifier
 from tl_core.settings import Settings
 from tl_core.training.balance import class_weights
 from tl_core.training.distributed import World
-from tl_core.training.engine import has_amx
+from tl_core.training.engine import has_bf16
 from tl_core.training.features import outputs
 from tl_core.training.finetune import EpochDone, Judged, Step, Trouble
 from tl_core.training.frames import frame
@@ -329,7 +329,7 @@ def precisions(device: str) -> list[Precision]:
     """What is worth trying on a device: bfloat16 only where the hardware has it, float16 on older GPUs."""
     if device == "cuda":
         return ["bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
-    return ["bf16", "fp32"] if device == "cpu" and has_amx() else ["fp32"]
+    return ["bf16", "fp32"] if device == "cpu" and has_bf16() else ["fp32"]
 
 
 def accuracy(logits: Tensor, truth: Tensor) -> float:

@@ -9,87 +9,34 @@ crops are left as they are. Batch norm keeps its statistics: on pictures as they
 """
 
 import argparse
+import copy
 import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
-import timm
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.transforms.v2 import functional as transforms
 
+from tools.pretrain import weights
 from tools.pretrain.corpus import Crops, pack
+from tools.pretrain.spoils import spoil
 from tools.pretrain.teachers import MEAN, STD
 
-ARCHITECTURE = "resnet10t"
-_FILL = [124.0, 116.0, 104.0]  # where a turned picture leaves nothing: the mean of ImageNet
-
-
-def _grey(crop: Tensor, _: np.random.Generator) -> Tensor:
-    return transforms.rgb_to_grayscale(crop, num_output_channels=3)
-
-
-def _recoloured(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    crop = transforms.adjust_hue(crop, rng.uniform(-0.1, 0.1))
-    crop = transforms.adjust_saturation(crop, rng.uniform(0.2, 1.6))
-    crop = transforms.adjust_contrast(crop, rng.uniform(0.6, 1.4))
-    return transforms.adjust_brightness(crop, rng.uniform(0.6, 1.4))
-
-
-def _blurred(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    return transforms.gaussian_blur(crop, [13, 13], [rng.uniform(0.5, 3.0)] * 2)
-
-
-def _small(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    return transforms.resize(transforms.resize(crop, [int(rng.integers(24, 80))] * 2), list(crop.shape[-2:]))
-
-
-def _turned(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    return transforms.rotate(crop, rng.uniform(-45, 45), transforms.InterpolationMode.BILINEAR, fill=_FILL)
-
-
-# How often each happens to a crop that is spoiled; several can.
-SPOILS: dict[Callable[[Tensor, np.random.Generator], Tensor], float] = {
-    _grey: 0.35,
-    _recoloured: 0.25,
-    _blurred: 0.2,
-    _small: 0.2,
-    _turned: 0.35,
-}
 SPOILED = 0.65  # of all crops
-
-
-def spoil(crops: Tensor, rng: np.random.Generator) -> Tensor:
-    """(N, 3, H, W) uint8 -> the same, most of them spoiled."""
-    views = crops.clone()
-    for view in views:
-        if rng.random() < SPOILED:
-            for change, share in SPOILS.items():
-                if rng.random() < share:
-                    view.copy_(change(view, rng))
-    return views
-
-
-def _network(weights: Path) -> nn.Module:
-    network = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=0)
-    network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
-    return network.eval()
 
 
 class Teacher:
     """What the weights given see: (N, 3, H, W) normalised RGB -> (N, width)."""
 
-    def __init__(self, weights: Path, size: int) -> None:
+    def __init__(self, network: nn.Module, size: int) -> None:
         core = ov.Core()
         core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False})
-        converted = ov.convert_model(_network(weights), example_input=torch.zeros(2, 3, size, size))
+        converted = ov.convert_model(network, example_input=torch.zeros(2, 3, size, size))
         self._engine = core.compile_model(converted, "CPU")
 
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -111,11 +58,12 @@ class Steadying:
         share = {"rank": self.rank, "world": self.world, "collages": args.collages}
         self.crops = Crops(args.work, batch=args.batch, size=args.size, seed=args.seed, **share)
         self.rng = np.random.default_rng((args.seed, self.rank))
-        self.student = _network(args.weights).to(memory_format=torch.channels_last)
+        self.architecture, network = weights.read(args.weights)
+        self.student = copy.deepcopy(network).to(memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=args.rate, weight_decay=0.02, fused=True)
         self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
-        self.teacher = Teacher(args.weights, args.size)
+        self.teacher = Teacher(network, args.size)
         self.mean, self.std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
         self.spread: Tensor | None = None
         self.step = 0
@@ -134,7 +82,7 @@ class Steadying:
             self.spread = wanted.var(0) + 0.1 * wanted.var(0).mean()
             if self.world > 1:
                 dist.broadcast(self.spread, 0)
-        views = self._normalised(spoil(crops, self.rng)).contiguous(memory_format=torch.channels_last)
+        views = self._normalised(spoil(crops, self.rng, SPOILED)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
             seen = self.model(views)
         loss = ((seen.float() - wanted) ** 2 / self.spread).mean()
@@ -150,13 +98,8 @@ class Steadying:
         return loss.item()
 
     def save(self) -> None:
-        half = {name: value.half() if value.is_floating_point() else value for name, value in self.average.items()}
-        metadata = {
-            "format": "pt",
-            "architecture": ARCHITECTURE,
-            "crops": str(self.step * self.args.batch * self.world),
-        }
-        save_file({name: value.contiguous() for name, value in half.items()}, self.args.out, metadata=metadata)
+        crops = self.step * self.args.batch * self.world
+        weights.write(self.average, self.args.out, architecture=self.architecture, crops=crops)
 
 
 def main() -> None:

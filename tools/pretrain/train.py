@@ -14,15 +14,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tools.pretrain import weights
 from tools.pretrain.corpus import Crops, pack
+from tools.pretrain.spoils import spoil
 from tools.pretrain.teachers import MEAN, STD, Targets, Teaching
 
 
@@ -101,15 +103,15 @@ class Training:
         self.student.to(self.device, memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
         if args.begin_with:
-            self.student.backbone.load_state_dict({k: v.float() for k, v in load_file(args.begin_with).items()})
+            self.student.backbone.load_state_dict(weights.read(args.begin_with)[1].state_dict())
         self.optimizer = torch.optim.AdamW(list(self._groups()), lr=args.rate, betas=(0.9, 0.98), fused=True)
         self.average = {k: v.clone() for k, v in self.student.backbone.state_dict().items()}
         self.step, self.spent, self.seen = 0, 0.0, 0
         self.state_file = args.work / f"{args.name}.state.pt"
         if self.state_file.exists():
             self._resume()
-        weights = args.weights or args.data / "weights"
-        self.teaching = Teaching(weights, size=args.teacher_size, device=self.device)
+        self.rng = np.random.default_rng((args.seed, self.rank, self.step))
+        self.teaching = Teaching(args.weights or args.data / "weights", size=args.teacher_size, device=self.device)
         self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def _groups(self) -> Iterator[dict[str, object]]:
@@ -133,6 +135,9 @@ class Training:
             dist.broadcast(share, 0)
         return float(share)
 
+    def _normalised(self, crops: Tensor) -> Tensor:
+        return (crops.to(self.device, torch.float32) / 255 - self.mean) / self.std
+
     def learn(self, progress: float) -> dict[str, Tensor]:
         """One step; gives its losses."""
         size = next(size for size, until in self.args.sizes if progress < until)
@@ -140,8 +145,10 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.args.rate * cosine * min(1.0, (self.step + 1) / group["warm_up"])
         raw, labels = self.crops.next()
-        pictures = (raw.to(self.device, torch.float32) / 255 - self.mean) / self.std
+        pictures = self._normalised(raw)
         targets = self.teaching(pictures)
+        if self.args.spoiled:
+            pictures = self._normalised(spoil(raw, self.rng, self.args.spoiled))
         if size != self.args.teacher_size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
@@ -166,10 +173,8 @@ class Training:
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(self.state_file)
-        half = {k: v.half() if v.is_floating_point() else v for k, v in self.average.items()}
-        metadata = {"format": "pt", "architecture": self.args.architecture, "crops": str(self.seen)}
-        tensors = {k: v.contiguous().cpu() for k, v in half.items()}
-        save_file(tensors, self.args.work / f"{self.args.name}.safetensors", metadata=metadata)
+        file = self.args.work / f"{self.args.name}.safetensors"
+        weights.write(self.average, file, architecture=self.args.architecture, crops=self.seen)
 
 
 def main() -> None:
@@ -215,6 +220,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--sizes", type=_size, nargs="+", default=SIZES, metavar="PIXELS:SHARE", help=_size.__doc__)
     parser.add_argument("--collages", type=float, default=0.0, help="share of crops that show four pictures")
+    parser.add_argument("--spoiled", type=float, default=0.0, help="share of crops the student sees spoiled")
     parser.add_argument("--begin-with", type=Path, help="weights to go on from, with new heads")
     parser.add_argument("--teacher-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)

@@ -18,12 +18,11 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from tools.pretrain import weights
 from tools.pretrain.teachers import MEAN, STD, Teachers
 
 SETS = ("hymenoptera", "flowers5", "dtd10", "caltech101-15")
@@ -48,21 +47,17 @@ def pictures(data: Path, name: str, size: int) -> tuple[torch.Tensor, np.ndarray
     return torch.stack(tensors), np.array(labels), np.array(parts)
 
 
-def load(source: str, weights: Path) -> torch.nn.Module:
+def load(source: str, teachers_at: Path) -> torch.nn.Module:
     """A trunk (N, 3, H, W) -> (N, D) from a safetensors file of ours, `random:ARCH`, or `teacher:squeeze|mobile`."""
     kind, _, name = source.partition(":")
     if kind == "teacher":
-        teachers = Teachers(weights)
+        teachers = Teachers(teachers_at)
         trunk = torch.nn.Sequential(teachers.squeezenet.features, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         return trunk if name == "squeeze" else teachers.mobilenet
     if kind == "random":
         torch.manual_seed(0)
         return timm.create_model(name, num_classes=0).eval()
-    with safe_open(source, "pt") as file:
-        architecture = file.metadata()["architecture"]
-    model = timm.create_model(architecture, num_classes=0).eval()
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(source).items()})
-    return model
+    return weights.read(Path(source))[1]
 
 
 @torch.inference_mode()
