@@ -199,6 +199,32 @@ def test_case_129_also_what_is_being_read_or_trained(work: Workspace, make_zip: 
     until(lambda: not run.path.exists())
 
 
+def test_what_cannot_be_deleted_keeps_nothing_else_from_going(
+    work: Workspace, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = (run_of(work.store, work.settings, images.folder, ANN) for _ in range(2))
+    a_set = file(work.settings.sets_dir / "s1" / "pixels.u8").parent
+    sign(a_set, ANN)
+
+    def delete(settings: Settings, store: Store, run: RunFolder) -> bool:
+        if run.path == stuck.path:
+            raise PermissionError(run.path)
+        return delete_run(settings, store, run)
+
+    monkeypatch.setattr("tl_core.jobs.belongings.delete_run", delete)
+    with pytest.raises(PermissionError):
+        work.belongings.delete(ANN)
+    assert not other.path.exists() and not a_set.exists() and stuck.path.exists()
+
+
+def test_a_set_that_cannot_be_looked_at_is_no_reason_not_to_begin(work: Workspace) -> None:
+    (odd := work.settings.sets_dir / "odd").mkdir(parents=True)
+    (odd / "claimed").mkdir()  # opened as a file: IsADirectoryError
+    cut_off = file(work.settings.sets_dir / "s2" / "uploads" / "x.zip")
+    work.sets.tidy()
+    assert odd.exists() and not cut_off.exists()
+
+
 @pytest.fixture
 def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
     return read_set(make_zip({"star": 6, "circle": 6}, "set.zip"))

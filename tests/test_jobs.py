@@ -167,6 +167,20 @@ def test_case_116_a_run_that_takes_too_long_ends_with_the_best_it_has(images: Im
     assert isinstance(last, Finished) and last.reason == "stopped"
 
 
+def test_the_time_a_run_may_take_does_not_begin_anew_when_it_is_gone_on_with(
+    images: ImageSet, settings: Settings
+) -> None:
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
+    leave = iter([False] * 3)
+    assert take(run, settings, should_pause=lambda: next(leave, True)) == "paused"
+    assert 0 < run.seconds_worked() < settings.max_run_seconds
+    run.note_worked(settings.max_run_seconds)
+    assert take(run, settings) == "over"
+    *_, told, last = EventLog(run.path).new()
+    assert isinstance(told, Notice) and told.code == "time_limit"
+    assert isinstance(last, Finished) and last.reason == "stopped"
+
+
 def test_a_run_that_kills_every_worker_is_given_up_with_a_sentence(images: ImageSet, settings: Settings) -> None:
     run = RunFolder.create(settings, new_key(), Request(str(images.folder), PLAN))
     (run.path / ATTEMPTS).write_text("x" * MAX_ATTEMPTS)

@@ -225,9 +225,12 @@ class Sets:
         return bool(self._busy)
 
     def tidy(self) -> None:
-        """Remove what readings that a restart cut off have left; their pages are told that they are gone."""
+        """Remove what readings that a restart cut off have left; their pages are told that they are gone. What cannot
+        be looked at or removed is no reason not to begin."""
         for folder in self._settings.sets_dir.glob("*"):
-            if not is_held(folder):
+            with contextlib.suppress(OSError):
+                if is_held(folder):
+                    continue
                 shutil.rmtree(folder / "uploads", ignore_errors=True)
                 if not (folder / SET / FILE).exists():
                     shutil.rmtree(folder / SET, ignore_errors=True)

@@ -50,17 +50,32 @@ class Belongings:
 
     def delete(self, owner: str) -> list[RunFolder]:
         """Delete everything of that owner. Gives the runs that a process works on: they are gone for everybody, and
-        their folders go when it lets go of them, by `delete_run` or the next sweep."""
-        left = [run for run in self.runs(owner) if not delete_run(self._settings, self._store, run)]
+        their folders go when it lets go of them, by `delete_run` or the next sweep. What cannot be deleted keeps
+        nothing else from going; the first OSError is raised at the end."""
+        left, failed = list[RunFolder](), list[OSError]()
+        for run in self.runs(owner):
+            try:
+                if not delete_run(self._settings, self._store, run):
+                    left.append(run)
+            except OSError as error:
+                failed.append(error)
         for folder in self.sets(owner):
-            if is_held(folder):  # whoever reads into it ends then, and clears up after itself
-                (folder / STOP).touch()
-                (folder / OWNER).unlink(missing_ok=True)
-            else:
-                delete_set(self._settings, folder)
+            try:
+                self._delete_set(folder)
+            except OSError as error:
+                failed.append(error)
         for folder in self._signed(self._settings.data_dir / "scratch", owner):
             delete_set(self._settings, folder)
+        if failed:
+            raise failed[0]
         return left
+
+    def _delete_set(self, folder: Path) -> None:
+        if is_held(folder):  # whoever reads into it ends then, and clears up after itself
+            (folder / STOP).touch()
+            (folder / OWNER).unlink(missing_ok=True)
+        else:
+            delete_set(self._settings, folder)
 
     def _signed(self, parent: Path, owner: str) -> Iterator[Path]:
         if not owner:

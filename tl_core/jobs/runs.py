@@ -1,8 +1,8 @@
 """Run folders: the whole interface between a page, a worker and whoever comes back later.
 
     <data>/sets/<id>/   imageset.json, pixels.u8, features-*.npy, events.jsonl while it is read
-    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, attempts, reserve, journal.json, checkpoints/,
-                        bundle/, report.json, name.txt, removed
+    <data>/runs/<id>/   request.json, events.jsonl, stop, claimed, attempts, worked.txt, reserve, journal.json,
+                        checkpoints/, bundle/, report.json, name.txt, removed
 
 `<id>` is the hash of a 128-bit key that only its owner holds: folders cannot be found by guessing, and what is on disk
 does not give the key away. Whoever works on a run holds the lock on `claimed`, which ends with the process. A run whose
@@ -10,6 +10,7 @@ last event ends it is over; one that is `removed` is gone for everybody and goes
 Whose turn it is says the store.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -30,7 +31,7 @@ from tl_core.settings import Settings
 from tl_core.training.plan import Plan
 
 EVENTS, REQUEST, STOP, CLAIMED, ATTEMPTS = "events.jsonl", "request.json", "stop", "claimed", "attempts"
-NAME, REMOVED = "name.txt", "removed"
+NAME, REMOVED, WORKED = "name.txt", "removed", "worked.txt"
 # In the data folder: what living workers touch; workers die before they get that far.
 WORKERS, TROUBLE = "workers", "worker.trouble"
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -255,6 +256,20 @@ class RunFolder:
     def left_in_order(self) -> None:
         """The process that leaves the run now did not die of it."""
         (self.path / ATTEMPTS).unlink(missing_ok=True)
+
+    def seconds_worked(self) -> float:
+        """What all processes that worked on the run so far took for it, by the clock."""
+        try:
+            return float((self.path / WORKED).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0.0
+
+    def note_worked(self, seconds: float) -> None:
+        """Keep that; a full disk may cost it, not the run."""
+        with contextlib.suppress(OSError):
+            temporary = self.path / f"{WORKED}.tmp"
+            temporary.write_text(f"{seconds:.1f}", encoding="ascii")
+            temporary.replace(self.path / WORKED)
 
     def over(self) -> bool:
         """Whether the last event ended the run."""

@@ -34,6 +34,7 @@ MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
 PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
+_NOTED_SECONDS = 10  # the most of a run's time that a kill makes forgotten
 log = logging.getLogger("transfer_lab.worker")
 
 
@@ -163,11 +164,11 @@ def trained(
     run: RunFolder, settings: Settings, *, device: str, should_pause: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
     """A closer look at the set, unless it was taken; then the training, left where `should_pause` says so, and ended
-    with the best so far when it takes longer than a run may. Raises TLError."""
+    with the best so far when it takes longer than a run may, those that worked on it before counted. Raises TLError."""
     from tl_core.review import review
     from tl_core.training.run import after, train
 
-    request, too_long = run.request(), after(settings.max_run_seconds)
+    request, too_long = run.request(), after(settings.max_run_seconds - run.seconds_worked())
 
     def should_stop() -> bool:
         return run.stop_asked() or too_long()
@@ -178,7 +179,7 @@ def trained(
         images = ready(load(folder, request.edits), settings)
     except FileNotFoundError as error:  # its owner deleted it while the run was waiting
         raise NothingTrainedError from error
-    for event in train(
+    training = train(
         images,
         run.path,
         plan=request.plan,
@@ -186,10 +187,25 @@ def trained(
         device=device,
         should_stop=should_stop,
         should_pause=should_pause,
-    ):
+    )
+    for event in _counted(training, run):
         if isinstance(event, Finished) and too_long() and not run.stop_asked():
             yield notice("time_limit", minutes=max(1, settings.max_run_seconds // 60))
         yield event
+
+
+def _counted(events: Iterator[Event], run: RunFolder) -> Iterator[Event]:
+    """The same events; what they take is added to the time that the run has had, now and then and at the end."""
+    before, started = run.seconds_worked(), time.monotonic()
+    noted = started
+    try:
+        for event in events:
+            if time.monotonic() - noted > _NOTED_SECONDS:
+                noted = time.monotonic()
+                run.note_worked(before + noted - started)
+            yield event
+    finally:
+        run.note_worked(before + time.monotonic() - started)
 
 
 if __name__ == "__main__":
