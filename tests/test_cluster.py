@@ -165,7 +165,7 @@ class Hanging(Cluster):
 def test_a_run_that_hangs_on_the_cluster_does_not_begin_anew_for_ever(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tl_core.jobs.ray_driver._OVERTIME_SECONDS", 0.0)
+    monkeypatch.setattr("tl_core.jobs.ray_driver.OVERTIME_SECONDS", 0.0)
     short = replace(settings, max_run_seconds=0)
     store = Store(short)
     run = RunFolder.create(short, new_key(), Request("set", QUICK))

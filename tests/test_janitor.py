@@ -199,7 +199,7 @@ def test_case_129_also_what_is_being_read_or_trained(work: Workspace, make_zip: 
     until(lambda: not run.path.exists())
 
 
-def test_what_cannot_be_deleted_keeps_nothing_else_from_going(
+def test_case_129_what_cannot_be_deleted_keeps_nothing_else_of_theirs_from_going(
     work: Workspace, images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck, other = (run_of(work.store, work.settings, images.folder, ANN) for _ in range(2))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -179,6 +181,31 @@ def test_the_time_a_run_may_take_does_not_begin_anew_when_it_is_gone_on_with(
     *_, told, last = EventLog(run.path).new()
     assert isinstance(told, Notice) and told.code == "time_limit"
     assert isinstance(last, Finished) and last.reason == "stopped"
+
+
+_HANGS = """
+import sys, threading, time
+from pathlib import Path
+from tl_core.jobs import worker
+from tl_core.jobs.store import Store
+from tl_core.settings import Settings
+
+worker.OVERTIME_SECONDS, worker.work = 0.2, lambda *_, **__: time.sleep(600)
+settings = Settings(data_dir=Path(sys.argv[1]), max_run_seconds=0)
+worker._turn(Store(settings), "w", settings, threading.Event(), threading.Event(), {})
+"""
+
+
+def test_a_run_that_never_ends_costs_its_process_not_the_queue(
+    images: ImageSet, settings: Settings, store: Store
+) -> None:
+    run = queued(settings, store, images)
+    command = [sys.executable, "-c", _HANGS, str(settings.data_dir)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1 and "does not end" in ended.stderr
+    assert run.free() and not run.over()
+    store.lost("w")  # as the supervisor says when a worker ends
+    assert [job.id for job in store.waiting()] == [run.path.name]
 
 
 def test_a_run_that_kills_every_worker_is_given_up_with_a_sentence(images: ImageSet, settings: Settings) -> None:

@@ -1,5 +1,5 @@
 """Signs of life: given by whoever works on runs, and watched by the others. They are those of a process, from a thread
-beside its work: one that died or is frozen is noticed, work that never ends is not."""
+beside its work: one that died or is frozen is noticed. Work that never ends is ended by its own process (worker.py)."""
 
 import contextlib
 import logging

@@ -36,7 +36,7 @@ from tl_core.jobs.runs import REMOVED, TROUBLE, WORKERS, RunFolder
 from tl_core.jobs.slices import SLICED
 from tl_core.jobs.store import Store
 from tl_core.jobs.supervisor import WorkerSupervisor
-from tl_core.jobs.worker import MAX_ATTEMPTS, PATIENCE_SECONDS, take
+from tl_core.jobs.worker import MAX_ATTEMPTS, OVERTIME_SECONDS, PATIENCE_SECONDS, take
 from tl_core.queue_errors import ClusterMissingError, DataFolderError, QueueUnreachableError
 from tl_core.settings import SECRET_VARIABLES, Settings
 
@@ -45,7 +45,6 @@ _LOOK_SECONDS = 0.3
 _TROUBLE_SECONDS = 10.0  # before anything is begun again after the cluster could not do a run
 _MOST_TROUBLES = 3  # one after the other, until people are told
 _LEAVING_SECONDS = 4.0  # less than the supervisor gives
-_OVERTIME_SECONDS = 900.0  # that a run may take to end after its time; then its task hangs
 _TOGETHER_PATIENCE = timedelta(hours=12)  # as in `training.distributed`
 log = logging.getLogger("transfer_lab.cluster")
 
@@ -222,7 +221,7 @@ class Dispatch:
             self._untold.append((task.id, outcome))
             patience = {"held": PATIENCE_SECONDS, "lost": _TROUBLE_SECONDS}.get(outcome, 0.0)
             self._not_before = max(self._not_before, time.monotonic() + patience)
-        longest = self._settings.max_run_seconds + _OVERTIME_SECONDS
+        longest = self._settings.max_run_seconds + OVERTIME_SECONDS
         for ref, task in self._tasks.items():
             if time.monotonic() - task.begun > longest and not task.interrupted:
                 log.warning("run %s does not end; ending its process", task.id)

@@ -26,8 +26,8 @@ log = logging.getLogger("transfer_lab.supervisor")
 
 
 class WorkerSupervisor:
-    """Starts the worker, and starts it again whenever it dies or its process is frozen, until `close`. Work that never
-    ends is not noticed: signs of life come from a thread of their own."""
+    """Starts the worker, and starts it again whenever it dies or its process is frozen, until `close`. Work
+    that never ends is ended by its own process: signs of life come from a thread beside it."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings, self._store = settings, store

@@ -4,7 +4,8 @@
 
 `NAME` is what the queue calls it. It ends when its parent does, after the run it has; on SIGTERM it leaves the run at
 the next moment it can be gone on from, and the run is the next to be taken. If it dies during a run, that is taken
-again from where it was; after three deaths the run is given up with a sentence.
+again from where it was; after three deaths the run is given up with a sentence. It dies by its own hand when a run
+does not end long after its time: then something in it hangs.
 """
 
 import contextlib
@@ -34,11 +35,10 @@ MAX_ATTEMPTS = 3
 _POLL_SECONDS = 0.15
 PATIENCE_SECONDS = 3.0  # before the queue is asked again when it did not answer, or a run is held by another process
 _EVENT_SECONDS = 0.1  # progress more often than this is not written
+OVERTIME_SECONDS = 900.0  # that a run may take to end after its time
 _NOTED_SECONDS = 10  # the most of a run's time that a kill makes forgotten
-log = logging.getLogger("transfer_lab.worker")
-
-
 _BEHIND = 5  # so much is the page's processor time worth more than training's, where both want it
+log = logging.getLogger("transfer_lab.worker")
 
 
 def main() -> None:
@@ -93,7 +93,8 @@ def _turn(
             return False
         working.set()
         run = RunFolder(settings.runs_dir / job.id)
-        outcome = take(run, settings, should_pause=leaving.is_set)
+        with _ending_with(run, settings):
+            outcome = take(run, settings, should_pause=leaving.is_set)
     except QueueUnreachableError:
         leaving.wait(PATIENCE_SECONDS)
         return False
@@ -110,6 +111,24 @@ def _turn(
     if outcome == "held":
         held[job.id] = time.monotonic() + PATIENCE_SECONDS
     return True
+
+
+@contextlib.contextmanager
+def _ending_with(run: RunFolder, settings: Settings) -> Iterator[None]:
+    """Ends this process, which the supervisor sees, when the run does not end in its time and the overtime."""
+
+    def end() -> None:
+        log.error("run %s does not end; ending its process", run.path.name)
+        os._exit(1)
+
+    left = max(0.0, settings.max_run_seconds - run.seconds_worked())
+    watchdog = threading.Timer(left + OVERTIME_SECONDS, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def take(
