@@ -61,7 +61,7 @@ from tl_ui.workspace import Workspace
 from tl_ui.zerogpu import ON_ZEROGPU, Borrower
 
 _LET_GO_SECONDS = 60  # closed pages and their memory: often, so that little gathers
-_SWEEPS = 5  # once in so many times also files that are too old
+_SWEEPS = 5  # once in so many times also what takes longer: files that are too old, objects in circles
 ON_SPACE = os.environ.get("SYSTEM") == "spaces"
 
 
@@ -209,8 +209,8 @@ def main(*, open_browser: bool = False) -> None:
         if stopping.wait(_LET_GO_SECONDS):
             break
         forget_closed(page)
-        gc.collect()  # pages hold themselves in circles; what was there at the start is frozen, so this takes little
-        memory.trim()
         if times % _SWEEPS == 0:
             _sweep(store)
+            gc.collect()  # pages hold themselves in circles; nobody is answered for the third of a second that it takes
+        memory.trim()
     _shut_down(page, worker, work)
