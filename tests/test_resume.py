@@ -21,6 +21,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
+from tests.conftest import Zipper
 from tl_core.data.imageset import ImageSet
 from tl_core.events import EpochEnd, Event, Finished, Notice, Paused, Planned, Progress, Ready, from_line
 from tl_core.jobs.runs import EventLog, Request, RunFolder, new_key
@@ -257,3 +258,16 @@ def test_resume_of_something_else_says_so(tmp_path: Path) -> None:
         [sys.executable, "-m", "tl_core", "train", "--resume", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2 and "a folder that `train --out` made is needed" in done.stderr
+
+
+def test_slices_too_short_for_any_stage_still_come_to_an_end(
+    make_zip: Zipper, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
+) -> None:
+    """Else a Space would borrow GPU time again and again for the same beginning."""
+    images = read_set(make_zip({"star": 12, "circle": 12}))
+    plan = Plan(Wishes(), EMBEDDED.id, "auto", 1.0)
+    for _ in range(8):
+        *_, last = train(images, tmp_path / "run", plan=plan, settings=settings, should_pause=lambda: True)
+        if not isinstance(last, Paused):
+            break
+    assert isinstance(last, Finished) and last.reason == "completed"

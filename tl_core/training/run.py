@@ -224,14 +224,17 @@ class _Run:
         yield Finished(str(self._folder / BUNDLE), model.judged.evaluation.accuracy, reason, dict(self._clock.seconds))
 
     def _or_leave(self, stage: Stage, steps: Generator[Event, None, _Result]) -> Generator[Event, None, _Result]:
-        """`steps`, given up between two of them when asked to pause."""
+        """`steps`, given up between two of them when asked to pause. They begin anew then, so only once: whoever asks
+        again and again, as slices shorter than the stage do, would never see its end."""
+        mark = f"left_{stage}"
         while True:
             try:
                 event = next(steps)
             except StopIteration as end:
                 return cast(_Result, end.value)
             yield event
-            if self._should_pause():
+            if self._should_pause() and self._journal.get(mark) is None:
+                self._journal.put(mark, True)
                 steps.close()
                 raise _LeftError(stage)
 
