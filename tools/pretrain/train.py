@@ -174,7 +174,7 @@ class Training:
         torch.save(state, temporary)
         temporary.replace(self.state_file)
         file = self.args.work / f"{self.args.name}.safetensors"
-        weights.write(self.average, file, network=weights.Network(self.args.architecture), crops=self.seen)
+        weights.write(self.average, file, architecture=self.args.architecture, crops=self.seen)
 
 
 def main() -> None:
