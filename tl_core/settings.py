@@ -44,7 +44,7 @@ class Settings:
     max_running_per_owner: int = 1
     max_waiting_per_owner: int = 2
     max_waiting: int = 50
-    max_run_seconds: int = 21_600  # then a run ends with the best it has
+    max_run_seconds: int = 21_600  # over all resumes; then a run ends with the best it has
     max_owner_bytes: int = 40_000_000_000  # on disk, sets and runs of one person together
     upload_minutes: int = 120  # that the page keeps a file it was sent, beside the set made of it
     speeds: Path = Path("machine.json")  # in the data folder: what was measured on the machine that trains
