@@ -189,6 +189,30 @@ def test_stopped_on_the_page_it_keeps_the_best_and_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("why", ["time is up", "stop was asked for"])
+def test_taken_up_again_only_to_be_stopped_it_keeps_what_tuning_had_found(
+    why: str, upload: Path, straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings
+) -> None:
+    images = read_set(upload)
+    run = RunFolder.create(settings, new_key(), Request(str(images.folder), plan_of(images, settings)))
+    settled_like(straight, run.path)
+
+    def tuned() -> bool:
+        seen = EventLog(run.path).new()
+        return any(isinstance(event, EpochEnd) and event.epoch >= 8 for event in seen)
+
+    assert take(run, settings, should_pause=tuned) == "paused"
+    if why == "time is up":
+        run.note_worked(settings.max_run_seconds)
+    else:
+        run.ask_to_stop()
+    assert take(run, settings) == "over"
+    last = EventLog(run.path).new()[-1]
+    assert isinstance(last, Finished) and last.reason == "stopped"
+    assert json.loads((run.path / "report.json").read_text())["training"]["share"] > 0, "of the tuned weights"
+
+
+@pytest.mark.slow
 def test_going_on_from_a_tuned_model_is_better_than_starting_afresh_and_can_be_left_too(
     straight: Path, read_set: Callable[[Path], ImageSet], settings: Settings, tmp_path: Path
 ) -> None:

@@ -197,7 +197,9 @@ class _Run:
             likely=record.get("likely"),
             temperature=record.get("temperature"),
         )
-        stopped = seen.reason == "stopped" or self._should_stop()
+        # A run that is taken up again only to be stopped still gets the best that its fine-tuning had found.
+        tuned_before = self._journal.get("ready") is not None
+        stopped = seen.reason == "stopped" or (self._should_stop() and not tuned_before)
         model = Model(row, trunk, head, row.preprocessing, judged, record)
         if self._plan.recipe is not None and not stopped:
             if self._journal.get("ready") is None:  # the first slice says it, the others know it
