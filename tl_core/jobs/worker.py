@@ -119,6 +119,7 @@ def _ending_with(run: RunFolder, settings: Settings) -> Iterator[None]:
 
     def end() -> None:
         log.error("run %s does not end; ending its process", run.path.name)
+        run.note_worked(settings.max_run_seconds)  # or whoever takes it next would wait as long again
         os._exit(1)
 
     left = max(0.0, settings.max_run_seconds - run.seconds_worked())
