@@ -73,13 +73,19 @@ class Crops:
             self.left = order[self.rank :: self.world]
             self.rng = np.random.default_rng((self.seed, self.epoch, self.rank))
         take, self.left = self.left[: self.batch], self.left[self.batch :]
-        crops, labels = torch.empty(self.batch, 3, self.size, self.size, dtype=torch.uint8), self.index[take, 3]
+        crops, labels = (
+            torch.empty(self.batch, 3, self.size, self.size, dtype=torch.uint8),
+            np.empty(self.batch, np.int64),
+        )
         for at, picture in enumerate(take):
-            if self.rng.random() < self.collages:
-                crops[at], labels[at] = self._collage(picture), NO_LABEL
-            else:
-                crops[at] = self._crop(picture, self.size, self.size)
+            crops[at], labels[at] = self.one(picture)
         return crops, torch.from_numpy(labels)
+
+    def one(self, picture: int) -> tuple[Tensor, int]:
+        """The next crop of that picture, (3, size, size) uint8, and its label."""
+        if self.rng.random() < self.collages:
+            return self._collage(picture), NO_LABEL
+        return self._crop(picture, self.size, self.size), int(self.index[picture, 3])
 
     def _collage(self, first: int) -> Tensor:
         """Four crops around a point near the middle."""

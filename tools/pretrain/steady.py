@@ -58,7 +58,7 @@ class Steadying:
         share = {"rank": self.rank, "world": self.world, "collages": args.collages}
         self.crops = Crops(args.work, batch=args.batch, size=args.size, seed=args.seed, **share)
         self.rng = np.random.default_rng((args.seed, self.rank))
-        self.architecture, network = weights.read(args.weights)
+        self.network, network = weights.read(args.weights)
         self.student = copy.deepcopy(network).to(memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=args.rate, weight_decay=0.02, fused=True)
@@ -99,7 +99,7 @@ class Steadying:
 
     def save(self) -> None:
         crops = self.step * self.args.batch * self.world
-        weights.write(self.average, self.args.out, architecture=self.architecture, crops=crops)
+        weights.write(self.average, self.args.out, network=self.network, crops=crops)
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -26,14 +25,15 @@ from tools.pretrain import weights
 from tools.pretrain.corpus import Crops, pack
 from tools.pretrain.spoils import spoil
 from tools.pretrain.teachers import MEAN, STD, Targets, Teaching
+from tools.pretrain.weights import Network
 
 
 class Student(nn.Module):
     """A timm backbone with one linear head a target; `forward` gives the losses, so DDP sees one call."""
 
-    def __init__(self, architecture: str, classes: int) -> None:
+    def __init__(self, network: Network, classes: int) -> None:
         super().__init__()
-        self.backbone = timm.create_model(architecture, pretrained=False, num_classes=0)
+        self.backbone = network.create()
         width = self.backbone.head_hidden_size
         stride16 = next(info["num_chs"] for info in self.backbone.feature_info if info["reduction"] == 16)
         self.labels = nn.Linear(width, classes)
@@ -99,7 +99,8 @@ class Training:
             dist.barrier()
         share = {"rank": self.rank, "world": self.world, "collages": args.collages}
         self.crops = Crops(args.work, batch=args.batch, size=args.teacher_size, seed=args.seed, **share)
-        self.student = Student(args.architecture, len(self.crops.classes))
+        self.network = Network(args.architecture)
+        self.student = Student(self.network, len(self.crops.classes))
         self.student.to(self.device, memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
         if args.begin_with:
@@ -174,7 +175,7 @@ class Training:
         torch.save(state, temporary)
         temporary.replace(self.state_file)
         file = self.args.work / f"{self.args.name}.safetensors"
-        weights.write(self.average, file, architecture=self.args.architecture, crops=self.seen)
+        weights.write(self.average, file, network=self.network, crops=self.seen)
 
 
 def main() -> None:
