@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 pytest.importorskip("timm")
 
+from tl_core.models import sources
+from tl_core.models.catalogue import EMBEDDED
 from tools.pretrain.corpus import NO_LABEL
 from tools.pretrain.lighter import ARGUMENTS
 from tools.pretrain.prune import pruned
 from tools.pretrain.remembered import Versions
-from tools.pretrain.weights import Network, read, write
+from tools.pretrain.weights import Network, alike, eight_bits, read, write
 
 WIDE = Network("resnet10t")
 
@@ -89,3 +93,22 @@ def test_a_crop_can_be_made_again_and_smaller(packed: Path) -> None:
     assert all(label in (NO_LABEL, number % 6 % 2) for label, number in zip(labels.tolist(), numbers, strict=True))
     one, other = Versions(packed, seed=1, collages=0.0).make(np.array([2, 8]), 128)[0]
     assert not torch.equal(one, other), "two versions of a picture"
+
+
+def test_in_eight_bits_weights_take_half_and_pictures_look_the_same(tmp_path: Path) -> None:
+    wide = read(sources.WEIGHTS_DIR / EMBEDDED.weights)[1]
+    file, small = tmp_path / "half.safetensors", tmp_path / "eight.safetensors"
+    write(wide.state_dict(), file, network=WIDE, crops=1)
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    save_file(eight_bits(load_file(file)), small, metadata=about)
+    assert small.stat().st_size < 0.52 * file.stat().st_size
+    found, module = read(small)
+    assert found == WIDE
+    state = wide.state_dict()
+    for name, value in module.state_dict().items():
+        if value.ndim == 4 and value.numel() >= 20_000:
+            step = state[name].abs().amax((1, 2, 3), keepdim=True) / 127
+            assert ((value - state[name]).abs() / step).square().mean().sqrt() < 0.35, "half a step and less"
+    pictures = F.interpolate(torch.randn(32, 3, 8, 8), 128, mode="bicubic")
+    assert alike(wide, module, pictures).median() > 0.998

@@ -14,6 +14,7 @@ from tl_core.models import backbone, sources
 from tl_core.models.catalogue import EMBEDDED
 from tools.pretrain.spoils import SPOILS, spoil
 from tools.pretrain.steady import SPOILED, Steadying
+from tools.pretrain.teachers import normalised
 
 SHIPPED = sources.WEIGHTS_DIR / str(EMBEDDED.weights)
 
@@ -66,7 +67,7 @@ def test_the_copy_starts_as_the_original_and_learns_to_see_through_it(
             seed=0,
         )
     )
-    pictures = run._normalised(crops[:16])
+    pictures = normalised(crops[:16])
     with torch.no_grad():
         torch.testing.assert_close(run.student(pictures), run.teacher(pictures), atol=0.05, rtol=0.05)
     losses = [run.learn(0.0) for _ in range(120)]

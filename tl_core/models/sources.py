@@ -26,14 +26,25 @@ from tl_core.models.availability import cached_file, huggingface_cache, is_local
 from tl_core.models.catalogue import Backbone
 
 WEIGHTS_DIR = Path(__file__).with_name("weights")
+SCALE = ":scale"  # ends the name of what int8 weights are to be multiplied by
 # Every this many seconds without a byte, a download counts as dead.
 _DOWNLOAD_STALL_SECONDS = 20
 
 
 def embedded_state(row: Backbone) -> dict[str, Tensor]:
     """The weights in this package, under timm's names, as float32."""
-    state = load_file(WEIGHTS_DIR / row.weights)
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return dequantised(load_file(WEIGHTS_DIR / row.weights))
+
+
+def dequantised(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """float32 of what is kept as float16, or as int8 beside "<name>:scale": (C,), one for each output channel."""
+    whole = {}
+    for name, value in state.items():
+        if (scale := state.get(f"{name}{SCALE}")) is not None:
+            whole[name] = value.float() * scale.float().view(-1, *[1] * (value.ndim - 1))
+        elif not name.endswith(SCALE):
+            whole[name] = value.float() if value.is_floating_point() else value
+    return whole
 
 
 def torchvision_state(row: Backbone, timeout: float) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from tools.pretrain import weights
 from tools.pretrain.prune import pruned
 from tools.pretrain.remembered import COLUMNS, Versions, opened
 from tools.pretrain.spoils import spoil
-from tools.pretrain.teachers import MEAN, STD
+from tools.pretrain.teachers import normalised
 
 # What is cut from `resnet10t`: half of the multiply-adds, and one more block where they are cheapest.
 ARGUMENTS = {"stem_width": 16, "block_reduce_first": 2, "layers": [1, 1, 2, 1], "channels": [48, 128, 256, 512]}
@@ -99,7 +99,6 @@ class Training:
             self._resume()
         self.rng = np.random.default_rng((args.seed, self.rank, self.step))
         self.left = np.empty(0, np.int64)
-        self.mean, self.std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
 
     def _resume(self) -> None:
         state = torch.load(self.state_file, weights_only=True)
@@ -130,7 +129,7 @@ class Training:
         numbers = self._numbers()
         raw, labels = self.crops.make(numbers, size)
         targets = torch.from_numpy(self.remembered[numbers].astype(np.float32))
-        pictures = (spoil(raw, self.rng, self.args.spoiled).float() / 255 - self.mean) / self.std
+        pictures = normalised(spoil(raw, self.rng, self.args.spoiled))
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
             losses: dict[str, Tensor] = self.model(pictures, labels, targets)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tools.pretrain import weights
 from tools.pretrain.corpus import NO_LABEL, Crops, pack
-from tools.pretrain.teachers import MEAN, STD, Teachers
+from tools.pretrain.teachers import Teachers, normalised
 
 # Columns of a row: pooled features of SqueezeNet and its logits, of MobileNetV2, of the embedded backbone.
 COLUMNS = {"squeeze": 512, "imagenet": 1000, "mobile": 1280, "embedded": 512}
@@ -83,14 +83,13 @@ def main() -> None:
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False})
     everybody = Everybody(args.weights or args.data / "weights", args.embedded).eval()
     engine = core.compile_model(ov.convert_model(everybody, example_input=torch.zeros(2, 3, _SIZE, _SIZE)), "CPU")
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
     started, done = time.monotonic(), 0
     for first in range(rank * args.batch, rows, args.batch * world):
         numbers = np.arange(first, min(first + args.batch, rows))
         if kept[numbers].any():
             continue
         pictures, _ = crops.make(numbers, _SIZE)
-        kept[numbers] = engine(((pictures.float() / 255 - mean) / std).numpy())[0]
+        kept[numbers] = engine(normalised(pictures).numpy())[0]
         done += len(numbers)
         if rank == 0 and done % (args.batch * 50) == 0:
             print(f"{first} of {rows}, {done * world / (time.monotonic() - started):.0f} a second", flush=True)

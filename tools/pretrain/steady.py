@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tools.pretrain import weights
 from tools.pretrain.corpus import Crops, pack
 from tools.pretrain.spoils import spoil
-from tools.pretrain.teachers import MEAN, STD
+from tools.pretrain.teachers import normalised
 
 SPOILED = 0.65  # of all crops
 
@@ -64,12 +64,8 @@ class Steadying:
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=args.rate, weight_decay=0.02, fused=True)
         self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
         self.teacher = Teacher(network, args.size)
-        self.mean, self.std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
         self.spread: Tensor | None = None
         self.step = 0
-
-    def _normalised(self, crops: Tensor) -> Tensor:
-        return (crops.float() / 255 - self.mean) / self.std
 
     def learn(self, progress: float) -> float:
         """One step; gives its loss: squared error in units of the teacher's variance, so 1 is knowing only its mean."""
@@ -77,12 +73,12 @@ class Steadying:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         crops, _ = self.crops.next()
-        wanted = self.teacher(self._normalised(crops))
+        wanted = self.teacher(normalised(crops))
         if self.spread is None:
             self.spread = wanted.var(0) + 0.1 * wanted.var(0).mean()
             if self.world > 1:
                 dist.broadcast(self.spread, 0)
-        views = self._normalised(spoil(crops, self.rng, SPOILED)).contiguous(memory_format=torch.channels_last)
+        views = normalised(spoil(crops, self.rng, SPOILED)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
             seen = self.model(views)
         loss = ((seen.float() - wanted) ** 2 / self.spread).mean()

@@ -13,6 +13,12 @@ from torchvision.ops import Conv2dNormActivation
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def normalised(crops: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8 -> float32 as all networks here want them, on the same device."""
+    mean, std = (torch.tensor(value, device=crops.device).view(1, 3, 1, 1) for value in (MEAN, STD))
+    return (crops.float() / 255 - mean) / std
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the student should predict for a batch of N crops."""

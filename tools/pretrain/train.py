@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tools.pretrain import weights
 from tools.pretrain.corpus import Crops, pack
 from tools.pretrain.spoils import spoil
-from tools.pretrain.teachers import MEAN, STD, Targets, Teaching
+from tools.pretrain.teachers import Targets, Teaching, normalised
 from tools.pretrain.weights import Network
 
 
@@ -113,7 +113,6 @@ class Training:
             self._resume()
         self.rng = np.random.default_rng((args.seed, self.rank, self.step))
         self.teaching = Teaching(args.weights or args.data / "weights", size=args.teacher_size, device=self.device)
-        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def _groups(self) -> Iterator[dict[str, object]]:
         """What AdamW shall do with what: a backbone that knows something already waits for its new heads."""
@@ -136,9 +135,6 @@ class Training:
             dist.broadcast(share, 0)
         return float(share)
 
-    def _normalised(self, crops: Tensor) -> Tensor:
-        return (crops.to(self.device, torch.float32) / 255 - self.mean) / self.std
-
     def learn(self, progress: float) -> dict[str, Tensor]:
         """One step; gives its losses."""
         size = next(size for size, until in self.args.sizes if progress < until)
@@ -146,10 +142,10 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.args.rate * cosine * min(1.0, (self.step + 1) / group["warm_up"])
         raw, labels = self.crops.next()
-        pictures = self._normalised(raw)
+        pictures = normalised(raw.to(self.device))
         targets = self.teaching(pictures)
         if self.args.spoiled:
-            pictures = self._normalised(spoil(raw, self.rng, self.args.spoiled))
+            pictures = normalised(spoil(raw, self.rng, self.args.spoiled).to(self.device))
         if size != self.args.teacher_size:
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         pictures = pictures.contiguous(memory_format=torch.channels_last)

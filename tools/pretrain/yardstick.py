@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from tools.pretrain import weights
-from tools.pretrain.teachers import MEAN, STD, Teachers
+from tools.pretrain.teachers import Teachers, normalised
 
 SETS = ("hymenoptera", "flowers5", "dtd10", "caltech101-15")
 
@@ -62,8 +62,7 @@ def load(source: str, teachers_at: Path) -> torch.nn.Module:
 
 @torch.inference_mode()
 def features(model: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return torch.cat([model((batch / 255 - mean) / std) for batch in images.split(64)]).numpy()
+    return torch.cat([model(normalised(batch)) for batch in images.split(64)]).numpy()
 
 
 def score(x: np.ndarray, labels: np.ndarray, parts: np.ndarray, seeds: int) -> float:
