@@ -1,14 +1,15 @@
-"""The embedded backbone beside others: size, speed on a processor, accuracy on five sets, and on spoiled pictures.
+"""The embedded backbones beside others: size, speed on a processor, accuracy on five sets, and on spoiled pictures.
 
     python -m bench.backbones speed|quick|balanced|spoiled [--sets SET ...] [NAME=WEIGHTS.safetensors ...]
 
-Candidates are what ships, the same network with random weights, SqueezeNet 1.1 with ImageNet's (at its own 224 pixels)
-and any other weights of the embedded architecture that are named. Quick and Balanced as the command line runs them,
+Candidates are the two that ship, the first with random weights, SqueezeNet 1.1 with ImageNet's (at its own 224 pixels)
+and any other weights of an embedded architecture that are named. Quick and Balanced as the command line runs them,
 near copies grouped as the closer look finds them; three seeds, the error is the standard error of their mean. Spoiled:
 the head is solved on pictures as they are and asked about test pictures without colour, blurred, of 32 pixels, turned.
 """
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -32,7 +34,7 @@ from tl_core.data.pixels import PixelStore
 from tl_core.data.split import split
 from tl_core.data.understand import load
 from tl_core.models import backbone, sources
-from tl_core.models.catalogue import EMBEDDED, Backbone, find
+from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone, find
 from tl_core.review import review
 from tl_core.settings import Settings
 from tl_core.training.cores import cores, in_order
@@ -67,11 +69,13 @@ class Candidate:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While it lasts, the app's embedded backbone is this one."""
+        """While it lasts, the app's embedded backbone of that architecture is this one."""
         with tempfile.TemporaryDirectory() as folder:
             shipped = sources.WEIGHTS_DIR
             if self.weights is not None:
-                Path(folder, EMBEDDED.weights).symlink_to(self.weights.absolute())
+                for file in shipped.glob("*.safetensors"):
+                    taken = self.weights.absolute() if file.name == self.row.weights else file
+                    Path(folder, file.name).symlink_to(taken)
                 sources.WEIGHTS_DIR = Path(folder)
             try:
                 yield
@@ -90,13 +94,21 @@ def everybody(scratch: Path, named: list[str]) -> list[Candidate]:
     torch.manual_seed(0)
     random = backbone.untrained(EMBEDDED, 0).state_dict()
     save_file({name: value.contiguous() for name, value in random.items()}, scratch / "random.safetensors")
-    others = [Candidate(name, EMBEDDED, Path(file)) for name, _, file in (one.partition("=") for one in named)]
+    others = [Candidate(name, _row(Path(file)), Path(file)) for name, _, file in (one.partition("=") for one in named)]
     return [
         Candidate("embedded", EMBEDDED),
+        Candidate("light", find("embedded_light")),
         *others,
         Candidate("random weights", EMBEDDED, scratch / "random.safetensors"),
         Candidate("SqueezeNet 1.1, ImageNet", squeezenet),
     ]
+
+
+def _row(weights: Path) -> Backbone:
+    """The embedded backbone that such weights are of."""
+    with safe_open(weights, "pt") as opened:
+        arguments = json.loads(opened.metadata().get("model_args", "{}"))
+    return next(row for row in CATALOGUE if row.source == "embedded" and row.model_args == arguments)
 
 
 def read(name: str, scratch: Path, settings: Settings) -> ImageSet:
@@ -168,8 +180,10 @@ def speeds(everyone: list[Candidate], cache: Path, *, pictures: int = 1024, roun
 
 
 def megabytes(one: Candidate) -> float:
-    """What its weights without a classifier take as fp16."""
+    """What its file takes where it ships, else its weights without a classifier as fp16."""
     with one.in_place():
+        if one.row.source == "embedded" and one.weights is None:
+            return (sources.WEIGHTS_DIR / one.row.weights).stat().st_size / 1e6
         model = backbone.load(one.row, timeout=0)
     return sum(2 * value.numel() for value in model.state_dict().values()) / 1e6
 

@@ -16,6 +16,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.hub_stand_in import Repo, StandIn, serve
 from tests.pace import in_time
@@ -30,6 +31,7 @@ from tl_core.models.catalogue import CATALOGUE, EMBEDDED, Backbone, find
 from tl_core.models.renames import timm_name
 
 TORCHVISION = [row for row in CATALOGUE if row.source == "torchvision"]
+BUILT_IN = [row for row in CATALOGUE if row.source == "embedded"]
 TIMM = [row for row in CATALOGUE if row.source == "timm"]
 # The large ones are made like the small ones.
 BUNDLED = [row for row in CATALOGUE if row.params_millions < 16] + [find("swin_t"), find("dinov3_small")]
@@ -98,14 +100,28 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return spread > 0.01 and float((ours - theirs).abs().max()) < 1e-3 * spread
 
 
-def test_the_embedded_one_always_works() -> None:
+def test_the_embedded_ones_always_work() -> None:
     assert local_rows()[0] == EMBEDDED
-    assert backbone.load(EMBEDDED, timeout=0)(torch.zeros(2, 3, 128, 128)).shape == (2, EMBEDDED.width)
+    for row in BUILT_IN:
+        assert is_local(row)
+        assert backbone.load(row, timeout=0)(torch.zeros(2, 3, 128, 128)).shape == (2, row.width)
 
 
 def test_the_embedded_weights_are_small_and_described() -> None:
-    assert (backbone.WEIGHTS_DIR / EMBEDDED.weights).stat().st_size <= 12_000_000
-    assert "corpora" in (backbone.WEIGHTS_DIR / "README.md").read_text()
+    files = [backbone.WEIGHTS_DIR / row.weights for row in BUILT_IN]
+    assert sum(file.stat().st_size for file in files) <= 12_000_000
+    card = (backbone.WEIGHTS_DIR / "README.md").read_text()
+    assert "corpora" in card and all(file.name in card for file in files)
+
+
+def test_the_light_one_is_half_the_work() -> None:
+    work = {}
+    for row in BUILT_IN:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            backbone.load(row, timeout=0)(torch.zeros(1, 3, 128, 128))
+        work[row.id] = counter.get_total_flops() / 2e9
+        assert work[row.id] == pytest.approx(row.gflops, rel=0.03)
+    assert work["embedded_light"] < 0.5 * work["embedded"]
 
 
 @pytest.mark.parametrize("row", TORCHVISION, ids=lambda row: row.id)

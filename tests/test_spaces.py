@@ -20,6 +20,7 @@ from tl_core.bundle.predictor import Predictor
 from tl_core.cli.commands import main
 from tl_core.exports import onnx
 from tl_core.hub.spaces import ROOT, Deployed, add_demo, demo_files, deploy, tracked
+from tl_core.models.catalogue import CATALOGUE
 
 
 def sent(hub: StandIn, repo: str = "alice/lab", **wish: Any) -> Deployed:
@@ -33,7 +34,8 @@ def test_a_space_gets_what_the_app_needs_and_nothing_else(hub: StandIn) -> None:
     repo = hub.repos["spaces/alice/lab"]
     assert place.repo_id == "alice/lab" and repo.private
     assert (repo.made["sdk"], repo.made["hardware"]) == ("gradio", "zero-a10g")
-    needed = {"app.py", "README.md", "requirements.txt", "tl_core/models/weights/embedded.safetensors"}
+    weights = {f"tl_core/models/weights/{row.weights}" for row in CATALOGUE if row.source == "embedded"}
+    needed = {"app.py", "README.md", "requirements.txt", *weights}
     assert needed <= set(repo.files)
     assert not any(name.startswith(("tests/", ".git/", ".venv/", "bench/")) for name in repo.files)
     assert all(repo.files[name] == (ROOT / name).read_bytes() for name in needed)

@@ -11,7 +11,6 @@ from tl_core.bundle.markdown import markdown_text
 from tl_core.errors import TLError
 from tl_core.events import Event
 from tl_core.jobs.runs import EventLog
-from tl_core.models.catalogue import EMBEDDED
 from tl_core.training.plan import Wishes
 from tl_ui import figures, panel
 from tl_ui.choices import Choices, frames, mirror, wishes
@@ -103,7 +102,8 @@ class TrainStep:
             self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
-        title = say(language, "train.built_in") if row.id == EMBEDDED.id else markdown_text(row.title)
+        built_in = f"train.built_in.{row.id}"
+        title = say(language, built_in) if row.source == "embedded" else markdown_text(row.title)
         told = f"{say(language, key, seconds=seconds, title=title)} {why}"
         if (plan.seconds or 0) > (most := self._work.settings.max_run_seconds):
             told += " **" + say(language, "train.longer_than_allowed", seconds=duration(language, most)) + "**"

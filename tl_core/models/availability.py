@@ -41,8 +41,8 @@ def is_local(row: Backbone) -> bool:
 
 
 def local_rows() -> list[Backbone]:
-    """The backbones whose weights are on this machine and free to use, most preferred first; the embedded one, which
-    always is here, comes last (rows after it have licences with conditions, which nobody accepts by "auto")."""
+    """The backbones for "auto" whose weights are on this machine, most preferred first; the embedded one, which always
+    is here, comes last (those after it in the catalogue a person must choose)."""
     free = CATALOGUE[: CATALOGUE.index(EMBEDDED) + 1]
     return [row for row in free if is_local(row)]
 
