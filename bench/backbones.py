@@ -96,8 +96,8 @@ def everybody(scratch: Path, named: list[str]) -> list[Candidate]:
     save_file({name: value.contiguous() for name, value in random.items()}, scratch / "random.safetensors")
     others = [Candidate(name, _row(Path(file)), Path(file)) for name, _, file in (one.partition("=") for one in named)]
     return [
-        Candidate("embedded", EMBEDDED),
-        Candidate("light", find("embedded_light")),
+        Candidate("built-in", EMBEDDED),
+        Candidate("older", find("embedded")),
         *others,
         Candidate("random weights", EMBEDDED, scratch / "random.safetensors"),
         Candidate("SqueezeNet 1.1, ImageNet", squeezenet),

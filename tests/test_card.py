@@ -200,7 +200,7 @@ def test_front_matter_claims_what_is_true() -> None:
     assert "held out" in result.dataset_name and "(20 pictures)" in result.dataset_name
 
 
-@pytest.mark.parametrize("name", ["embedded", "resnet18"])
+@pytest.mark.parametrize("name", ["built_in", "resnet18"])
 def test_weights_without_a_page_on_the_hub_are_told_in_words(name: str) -> None:
     text = card(facts(row=find(name)))
     data = ModelCard(text).data
@@ -215,7 +215,7 @@ def test_terms_of_the_weights_own_are_named() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize(("name", "head"), [("embedded", "gru"), ("embedded", "forest"), ("squeezenet1_1", "linear")])
+@pytest.mark.parametrize(("name", "head"), [("built_in", "gru"), ("built_in", "forest"), ("squeezenet1_1", "linear")])
 def test_a_model_that_timm_cannot_express_says_so(name: str, head: str, language: Language) -> None:
     files = frozenset({"model.onnx", "predict.py"})
     published = Publication("alice/x", files=files, checked=Checked(12, 12, 0.0004))

@@ -61,7 +61,7 @@ def test_inspect_says_what_was_understood(make_zip: Zipper) -> None:
 def test_train_then_predict(make_zip: Zipper, tmp_path: Path) -> None:
     upload = make_zip({"star": 25, "circle": 25})
     record = last_json(cli("train", upload, "--out", tmp_path / "out", "--json"))
-    assert record["images"] == 50 and record["backbone"] == "embedded" and record["skipped"] == []
+    assert record["images"] == 50 and record["backbone"] == "built_in" and record["skipped"] == []
     assert record["interval"][0] <= record["accuracy"] <= record["interval"][1]
     assert set(record["seconds"]) >= {"backbone", "features", "solving", "saving"}
     assert Path(record["bundle"]) == tmp_path / "out" / "bundle"

@@ -33,7 +33,7 @@ from tl_core.training.plan import Plan, Wishes
 
 ROOT = Path(__file__).parents[1]
 LONG = Wishes(strategy="all", epochs=2000, image_size=64, flips="off")
-QUICK = Plan(Wishes(), "embedded", "auto", 1.0)
+QUICK = Plan(Wishes(), "built_in", "auto", 1.0)
 _NODE = {
     "num_cpus": 2,
     "num_gpus": 0,

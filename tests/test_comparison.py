@@ -21,7 +21,7 @@ from tl_core.training.plan import Plan, Wishes
 from tl_ui.runs_view import comparison_html
 from tl_ui.workspace import Workspace
 
-PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+PLAN = Plan(Wishes(), "built_in", "auto", 1.0)
 NAMES = ("ant", "bee", "cat")
 
 

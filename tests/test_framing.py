@@ -99,7 +99,7 @@ def framing_of(out: Path) -> str:
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("name", ["embedded", "resnet18"])
+@pytest.mark.parametrize("name", ["built_in", "resnet18"])
 @pytest.mark.parametrize("shape", [(90, 300), (300, 90), (128, 128), (700, 40), (3, 200)])
 def test_what_is_shown_is_what_the_network_sees(framing: str, name: str, shape: tuple[int, int]) -> None:
     ramp = np.linspace(0, 255, shape[0] * shape[1]).reshape(shape)

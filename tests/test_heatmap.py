@@ -209,7 +209,7 @@ def test_a_map_of_one_place_is_looked_into_by_covering(trunk: nn.Module) -> None
     assert all(heat.numel() > 1 for heat in heats) and max(heat.max() for heat in heats) == 1
 
 
-@pytest.mark.parametrize("name", ["embedded", "timm/test_vit2.r160_in1k"])
+@pytest.mark.parametrize("name", ["built_in", "timm/test_vit2.r160_in1k"])
 def test_threads_that_ask_at_once_are_told_the_same_and_nothing_is_left_behind(name: str) -> None:
     row = find(name)
     model = opposites(shuffled(backbone.blank(row, 0)), row.width)
@@ -245,7 +245,7 @@ def test_a_failure_leaves_nothing_behind() -> None:
     assert "forward_features" not in vars(model.trunk)
 
 
-@pytest.mark.parametrize("name", ["embedded", "timm/test_vit2.r160_in1k"])
+@pytest.mark.parametrize("name", ["built_in", "timm/test_vit2.r160_in1k"])
 def test_it_works_in_whatever_mode_it_is_asked_and_was_loaded(name: str) -> None:
     row = find(name)
     x = torch.randn(1, 3, row.preprocessing.size, row.preprocessing.size)

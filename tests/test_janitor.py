@@ -24,7 +24,7 @@ from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 from tl_ui.workspace import Workspace
 
-PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+PLAN = Plan(Wishes(), "built_in", "auto", 1.0)
 ANN, BOB = (hashed(new_key()) or "", hashed(new_key()) or "")
 
 

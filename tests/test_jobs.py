@@ -26,7 +26,7 @@ from tl_core.jobs.worker import MAX_ATTEMPTS, _turn, take, work
 from tl_core.settings import Settings
 from tl_core.training.plan import Plan, Wishes
 
-PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+PLAN = Plan(Wishes(), "built_in", "auto", 1.0)
 
 
 @pytest.fixture

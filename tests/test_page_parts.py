@@ -32,7 +32,7 @@ from tl_ui.parts.forms import Act
 from tl_ui.run_report import Report
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'{{7*7}}"
-STARTED = Started(100, 2, "embedded", "cpu", 12.0)
+STARTED = Started(100, 2, "built_in", "cpu", 12.0)
 
 
 def test_on_one_page_the_newest_follower_is_the_only_one_that_shows() -> None:
@@ -128,7 +128,7 @@ def test_case_70_and_71_names_stay_text_everywhere(tmp_path: Path, language: str
 def test_hostile_scores_stay_text() -> None:
     chance = np.full((10, 2), 0.5, dtype=np.float32)
     scores = evaluate(chance, [0, 1] * 5, (HOSTILE, "b"), pictures=range(10), groups=range(10))
-    report = Report(Path("nowhere"), scores, "embedded", crossed=scores, training={"rounds": HOSTILE})
+    report = Report(Path("nowhere"), scores, "built_in", crossed=scores, training={"rounds": HOSTILE})
     judged = judged_view.html(JudgedState(report, None, None, (), 0, {}, False, "en"), JudgedView())
     for html in (panel.headline(scores, "en"), judged, figures.confusion(scores.class_names, scores.confusion, "en")):
         assert "<img" not in html and "&lt;img" in html

@@ -25,7 +25,7 @@ def machine(settings: Settings) -> Machine:
 
 
 def planned(machine: Machine, facts: Facts = FACTS, local: list[str] | None = None, **wishes: object) -> Plan:
-    rows = [find(name) for name in local or ["embedded"]]
+    rows = [find(name) for name in local or ["built_in"]]
     return make_plan(Wishes(**wishes), facts, local=rows, machine=machine)  # type: ignore[arg-type]
 
 
@@ -90,8 +90,8 @@ def test_details_of_fine_tuning_ask_for_it_and_are_never_ignored_in_silence(mach
 
 
 def test_auto_takes_only_what_fits_the_size(machine: Machine) -> None:
-    plan = planned(machine, local=["dinov2_small", "embedded"], image_size=64, effort="balanced")
-    assert plan.backbone == "embedded"
+    plan = planned(machine, local=["dinov2_small", "built_in"], image_size=64, effort="balanced")
+    assert plan.backbone == "built_in"
     assert not find("inception_v3").fits(64) and find("inception_v3").fits(128)
 
 
@@ -109,31 +109,31 @@ def test_unequal_classes_are_balanced_by_themselves_and_it_is_said(machine: Mach
 
 
 def test_auto_takes_the_strongest_backbone_there_is_time_for(machine: Machine) -> None:
-    plan = planned(machine, local=["resnet18", "embedded"])
+    plan = planned(machine, local=["resnet18", "built_in"])
     assert plan.backbone == "resnet18" and plan.chosen_by == "auto" and codes(plan)[0] == "best_here"
     many = Facts((10_000, 10_000), 16_000)
-    hurried = planned(machine, many, local=["resnet50", "embedded"])
-    assert hurried.backbone == "embedded" and codes(hurried)[0] == "faster"
-    assert planned(machine, local=["resnet18", "embedded"], backbone="embedded").chosen_by == "user"
+    hurried = planned(machine, many, local=["resnet50", "built_in"])
+    assert hurried.backbone == "built_in" and codes(hurried)[0] == "faster"
+    assert planned(machine, local=["resnet18", "built_in"], backbone="built_in").chosen_by == "user"
     with pytest.raises(UnknownBackboneError):
         planned(machine, backbone="resnet-18")
 
 
 def test_best_compares_what_there_is_time_for(machine: Machine) -> None:
-    plan = planned(machine, local=["resnet18", "mobilenet_v3_small", "embedded"], effort="best")
-    assert plan.candidates == ("resnet18", "mobilenet_v3_small", "embedded") and codes(plan)[0] == "compare"
-    assert planned(machine, local=["embedded"], effort="best").candidates == ()
+    plan = planned(machine, local=["resnet18", "mobilenet_v3_small", "built_in"], effort="best")
+    assert plan.candidates == ("resnet18", "mobilenet_v3_small", "built_in") and codes(plan)[0] == "compare"
+    assert planned(machine, local=["built_in"], effort="best").candidates == ()
 
 
 def test_a_plan_travels_as_json(machine: Machine) -> None:
     for wishes in ({}, {"effort": "best"}, {"head": "gru", "strategy": "all", "epochs": 2}):
-        plan = planned(machine, local=["resnet18", "embedded"], **wishes)
+        plan = planned(machine, local=["resnet18", "built_in"], **wishes)
         assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
     assert Wishes.from_dict(asdict(Wishes(epochs=3))) == Wishes(epochs=3)
 
 
 def test_every_reason_has_words(machine: Machine) -> None:
-    for plan in (planned(machine), planned(machine, effort="best", local=["resnet18", "embedded"])):
+    for plan in (planned(machine), planned(machine, effort="best", local=["resnet18", "built_in"])):
         for reason in plan.reasons:
             assert wording.reason(reason.code, reason.values)
 

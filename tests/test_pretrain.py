@@ -14,7 +14,7 @@ from torch import nn
 pytest.importorskip("timm")
 
 from tl_core.models import sources
-from tl_core.models.catalogue import EMBEDDED
+from tl_core.models.catalogue import find
 from tools.pretrain.corpus import NO_LABEL
 from tools.pretrain.lighter import ARGUMENTS
 from tools.pretrain.prune import pruned
@@ -96,7 +96,7 @@ def test_a_crop_can_be_made_again_and_smaller(packed: Path) -> None:
 
 
 def test_in_eight_bits_weights_take_half_and_pictures_look_the_same(tmp_path: Path) -> None:
-    wide = read(sources.WEIGHTS_DIR / EMBEDDED.weights)[1]
+    wide = read(sources.WEIGHTS_DIR / find("embedded").weights)[1]
     file, small = tmp_path / "half.safetensors", tmp_path / "eight.safetensors"
     write(wide.state_dict(), file, network=WIDE, crops=1)
     with safe_open(file, "pt") as opened:

@@ -232,7 +232,7 @@ with torch.inference_mode():
         theirs = timm.create_model(f"hf-hub:{repo}", pretrained=True).eval()
         wrapped = AutoModelForImageClassification.from_pretrained(repo).eval()
         ours, info = bundle.load(__import__("pathlib").Path(snapshot_download(repo)))
-        by_pipeline = pipeline("image-classification", model=repo)("photo.png", top_k=3) if name == "embedded" else []
+        by_pipeline = pipeline("image-classification", model=repo)("photo.png", top_k=3) if name == "built_in" else []
         config = timm.data.resolve_model_data_config(theirs)
         found[name] = {
             "timm": theirs(x), "transformers": wrapped(x).logits, "tl_core": ours(x),
@@ -243,7 +243,7 @@ with torch.inference_mode():
         }
 torch.save(found, sys.argv[2])
 """
-QUICK = ("embedded", "timm/test_vit2.r160_in1k", "timm/test_convnext.r160_in1k", "mobilenet_v3_small")
+QUICK = ("built_in", "timm/test_vit2.r160_in1k", "timm/test_convnext.r160_in1k", "mobilenet_v3_small")
 MORE = ("resnet18", "densenet121", "vit_small", "convnext_tiny", "efficientnet_b0", "swin_t", "regnet_y_400mf")
 
 
@@ -263,7 +263,7 @@ def answers_alike(hub: StandIn, rows: tuple[str, ...], tmp_path: Path) -> None:
     asked, expected = {}, {}
     for row_id in rows:
         name = re.sub(r"\W", "-", row_id)
-        made(tmp_path / name) if row_id == "embedded" else untrained(tmp_path / name, row_id)
+        made(tmp_path / name) if row_id == "built_in" else untrained(tmp_path / name, row_id)
         on_the_hub(hub, tmp_path / name, name, tmp_path / f"{name}-staged")
         model, info = bundle.load(tmp_path / name)
         torch.manual_seed(3)

@@ -55,7 +55,7 @@ def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet], tmp_path: Pat
 
 def finished(settings: Settings, images: ImageSet) -> str:
     key = new_key()
-    run = RunFolder.create(settings, key, Request(str(images.folder), Plan(Wishes(), "embedded", "auto", 1.0)))
+    run = RunFolder.create(settings, key, Request(str(images.folder), Plan(Wishes(), "built_in", "auto", 1.0)))
     assert take(run, settings) == "over"
     run.rename('<img src=x onerror="1">')
     return key

@@ -27,7 +27,7 @@ from tl_core.training.plan import Plan, Wishes
 from tl_ui.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
-PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+PLAN = Plan(Wishes(), "built_in", "auto", 1.0)
 
 
 @pytest.fixture

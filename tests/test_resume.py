@@ -221,7 +221,7 @@ def test_going_on_from_a_tuned_model_is_better_than_starting_afresh_and_can_be_l
     start = str(straight / "bundle")
 
     def scored(out: str, *, seconds: float = math.inf, **wishes: Any) -> float:
-        wished = Wishes(backbone="embedded", flips="off", **wishes)
+        wished = Wishes(backbone="built_in", flips="off", **wishes)
         plan = make_plan(wished, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
         for slices in range(60):
             *_, last = train(images, tmp_path / out, plan=plan, settings=settings, should_pause=after(seconds))

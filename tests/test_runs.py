@@ -23,7 +23,7 @@ from tl_ui.remembered import EMPTY, MOST, afresh, restored, with_run, without_ru
 from tl_ui.runs_view import Row, View, comparison_html, list_html, strip_of
 from tl_ui.workspace import Workspace
 
-PLAN = Plan(Wishes(), "embedded", "auto", 1.0)
+PLAN = Plan(Wishes(), "built_in", "auto", 1.0)
 HOSTILE = '<img src=x onerror="window.hit=1">'
 
 

@@ -36,7 +36,7 @@ def images(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSet:
 
 def test_a_run_tells_its_story_and_leaves_a_model(images: ImageSet, settings: Settings, tmp_path: Path) -> None:
     events = list(train(images, tmp_path / "run", plan=plan_for(images, settings), settings=settings))
-    assert isinstance(events[0], Started) and events[0].backbone == "embedded"
+    assert isinstance(events[0], Started) and events[0].backbone == "built_in"
     assert [e.stage for e in events if isinstance(e, StageDone)] == [
         "backbone",
         "features",
@@ -170,7 +170,7 @@ def test_weights_that_cannot_be_had_are_replaced_by_the_built_in_ones_and_said(
     notices = [e for e in events if isinstance(e, Notice)]
     assert [n.code for n in notices] == ["backbone_fallback"]
     assert "ResNet-18" in notices[0].text and "built-in" in notices[0].text
-    assert Predictor(tmp_path / "run" / "bundle").info.backbone.id == "embedded"
+    assert Predictor(tmp_path / "run" / "bundle").info.backbone.id == "built_in"
 
 
 def test_a_device_that_is_not_there_is_named(images: ImageSet, settings: Settings, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def two_kinds(make_zip: Zipper, read_set: Callable[[Path], ImageSet]) -> ImageSe
 
 
 def run(images: ImageSet, folder: Path, settings: Settings, **wished: Any) -> Path:
-    wishes = Wishes(backbone="embedded", **wished)
+    wishes = Wishes(backbone="built_in", **wished)
     plan = make_plan(wishes, Facts.of(images), local=[EMBEDDED], machine=Machine(settings))
     list(train(images, folder, plan=plan, settings=settings, device="cpu"))
     return folder

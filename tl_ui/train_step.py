@@ -102,7 +102,7 @@ class TrainStep:
             self._work.example_picture(images), say(language, "train.straight"), say(language, "train.mirrored")
         )
         key = "train.estimate" if plan.recipe is None else "train.estimate_most"
-        built_in = f"train.built_in.{row.id}"
+        built_in = f"train.title.{row.id}"
         title = say(language, built_in) if row.source == "embedded" else markdown_text(row.title)
         told = f"{say(language, key, seconds=seconds, title=title)} {why}"
         if (plan.seconds or 0) > (most := self._work.settings.max_run_seconds):

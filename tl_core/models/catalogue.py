@@ -140,8 +140,8 @@ def _seen(
 
 
 # In order of preference: "auto" takes the first whose weights are on this machine. It never gets past the first of the
-# embedded ones: below it stand what is less accurate for being quick, and weights with conditions on their use. Those a
-# person must choose.
+# embedded ones: below it stand the one it replaced, which models made before know by name, and weights with conditions
+# on their use. Those a person must choose.
 # fmt: off
 CATALOGUE: tuple[Backbone, ...] = (
     _timm("dinov2_small", "DINOv2 ViT-S/14", "vit_small_patch14_dinov2.lvd142m", "apache-2.0", "head",
@@ -189,19 +189,19 @@ CATALOGUE: tuple[Backbone, ...] = (
     _torchvision("vgg16_bn", "VGG-16", "vgg16_bn-6c64b313.pth", "VGG16_BN", "vgg16_bn", "head.fc",
                  (4096, 138.4, 15.5, 528)),
     Backbone(
-        id="embedded", title="Built-in (ResNet-10)", source="embedded", weights="embedded.safetensors",
-        weights_licence="see tl_core/models/weights/README.md: trained on research data sets",
-        architecture="resnet10t", classifier="fc", width=512, params_millions=4.9, gflops=0.36, download_mb=0,
-        hub_file="", preprocessing=_seen(128, 1.0),
-        url="https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py",
-    ),
-    Backbone(
-        id="embedded_light", title="Built-in, light (ResNet-12)", source="embedded", weights="light.safetensors",
+        id="built_in", title="Built-in (ResNet-12)", source="embedded", weights="built_in.safetensors",
         weights_licence="see tl_core/models/weights/README.md: trained on research data sets",
         architecture="resnet10t", classifier="fc", width=512, params_millions=3.1, gflops=0.17, download_mb=0,
         hub_file="", preprocessing=_seen(128, 1.0),
         url="https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py",
         model_args={"stem_width": 16, "block_reduce_first": 2, "layers": [1, 1, 2, 1], "channels": [48, 128, 256, 512]},
+    ),
+    Backbone(
+        id="embedded", title="Built-in, older (ResNet-10)", source="embedded", weights="embedded.safetensors",
+        weights_licence="see tl_core/models/weights/README.md: trained on research data sets",
+        architecture="resnet10t", classifier="fc", width=512, params_millions=4.9, gflops=0.36, download_mb=0,
+        hub_file="", preprocessing=_seen(128, 1.0),
+        url="https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py",
     ),
     _timm("dinov3_small", "DINOv3 ViT-S/16", "vit_small_patch16_dinov3.lvd1689m",
           "dinov3-license: Meta's own terms, https://ai.meta.com/resources/models-and-libraries/dinov3-license/",
@@ -210,7 +210,7 @@ CATALOGUE: tuple[Backbone, ...] = (
           "cc-by-nc-4.0: not for commercial use", "head.fc", (640, 15.6, 2.45, 60), _seen(224, 0.875, "bicubic")),
 )
 # fmt: on
-EMBEDDED = next(row for row in CATALOGUE if row.id == "embedded")
+EMBEDDED = next(row for row in CATALOGUE if row.source == "embedded")
 
 
 def find(backbone_id: str) -> Backbone:

@@ -28,7 +28,7 @@ Work = Literal["features", "last", "all"]  # what a speed is the speed of
 WORKS: tuple[Work, ...] = ("features", "last", "all")
 
 # Before the first probe: a slow laptop. Multiply-adds of the embedded backbone x pictures a second.
-_ASSUMED_SPEED = 80.0
+_ASSUMED_SPEED = 170.0
 # A step on all layers costs about this many forward passes, on the last blocks about so many (bench/RESULTS.md).
 _PASSES: Mapping[Work, float] = {"features": 1.0, "last": 3.0, "all": 6.0}
 # Reading and framing a picture, solving with cross-validation, loading and saving (bench/RESULTS.md).
