@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.archives_by_hand import Raw, raw_zip
 from tests.pace import in_time
@@ -27,6 +27,8 @@ from tl_core.bundle import bundle
 from tl_core.bundle.files import FILES, from_zip, present, to_zip
 from tl_core.bundle.opening import REPORT, open_bundle
 from tl_core.errors import BundleError, NotABundleError
+from tl_core.models import backbone
+from tl_core.models.catalogue import find
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden_bundles"
@@ -267,10 +269,13 @@ def test_case_67_classes_of_the_config_are_those_of_the_head(folder: Path, chang
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.iterdir()), ids=lambda path: path.name)
 def test_case_68_what_older_versions_wrote_is_read(pristine: Path, golden: Path, tmp_path: Path) -> None:
-    """The descriptions as the version of each format wrote them, with today's weights beside them."""
+    """The descriptions as the version of each format wrote them, with weights of their network beside them."""
     folder = Path(shutil.copytree(pristine, tmp_path / "b"))
     for name in ("bundle.json", CONFIG):
         shutil.copyfile(golden / name, folder / name)
+    row = find(json.loads((golden / "bundle.json").read_text())["backbone"])
+    state = backbone.untrained(row, 2).state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
     for name in set(json.loads((folder / "bundle.json").read_text())["files"]) - {CONFIG}:
         replaced(folder, name, (folder / name).read_bytes())
     model, info = bundle.load(folder)
