@@ -1,6 +1,6 @@
 """A backbone's weights as the recipe writes them: safetensors that say which timm network they are of.
 
-    python -m tools.pretrain.weights light.safetensors --into tl_core/models/weights/light.safetensors
+    python -m tools.pretrain.weights fp16.safetensors --work /tmp/pretrain --into built_in.safetensors
 
 While they are made they are fp16; this keeps the convolutions in eight bits, if pictures look the same to them.
 """
