@@ -1,5 +1,6 @@
 """The recipe of the embedded backbones: cutting a trained network smaller, and crops that can be made again."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -16,9 +17,9 @@ pytest.importorskip("timm")
 from tl_core.models import sources
 from tl_core.models.catalogue import find
 from tools.pretrain.corpus import NO_LABEL
-from tools.pretrain.lighter import ARGUMENTS
+from tools.pretrain.lighter import ARGUMENTS, Training
 from tools.pretrain.prune import pruned
-from tools.pretrain.remembered import Versions
+from tools.pretrain.remembered import Versions, opened
 from tools.pretrain.weights import Network, alike, eight_bits, read, write
 
 WIDE = Network("resnet10t")
@@ -112,3 +113,33 @@ def test_in_eight_bits_weights_take_half_and_pictures_look_the_same(tmp_path: Pa
             assert ((value - state[name]).abs() / step).square().mean().sqrt() < 0.35, "half a step and less"
     pictures = F.interpolate(torch.randn(32, 3, 8, 8), 128, mode="bicubic")
     assert alike(wide, module, pictures).median() > 0.998
+
+
+def test_what_was_cut_learns_what_was_remembered_and_can_be_gone_on_with(packed: Path, tmp_path: Path) -> None:
+    rows = 12
+    kept = opened(packed, rows, mode="w+")
+    kept[:] = np.random.default_rng(0).normal(1, 1, kept.shape)
+    kept.flush()
+    args = argparse.Namespace(
+        work=packed,
+        out=tmp_path / "out.safetensors",
+        begin_with=sources.WEIGHTS_DIR / find("embedded").weights,
+        arguments=ARGUMENTS,
+        minutes=1,
+        batch=12,
+        bf16=False,
+        rate=3e-3,
+        collages=0.0,
+        spoiled=0.0,
+        seed=0,
+    )
+    run = Training(args)
+    losses = [sum(loss.item() for loss in run.learn(0.0).values()) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+    run.save()
+    again = Training(args)
+    assert (again.step, again.seen) == (40, 480)
+    for name, value in run.student.state_dict().items():
+        assert torch.equal(value, again.student.state_dict()[name])
+    network, module = read(args.out)
+    assert network.arguments == ARGUMENTS and module(torch.zeros(1, 3, 128, 128)).shape == (1, 512)

@@ -3,24 +3,22 @@
     torchrun --nproc-per-node 2 -m tools.pretrain.lighter --work /tmp/pretrain --bf16 --minutes 80 --out l.safetensors
 
 Every target has a linear layer of its own on the student's pooled features; that of the network it was cut from begins
-as the identity. The schedule follows the clock, the state is saved every two minutes, and the same command goes on.
+as the identity. The same command goes on with an interrupted run.
 """
 
 import argparse
 import json
 import math
-import os
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tools.pretrain import weights
+from tools.pretrain.clock import Clocked
 from tools.pretrain.prune import pruned
 from tools.pretrain.remembered import COLUMNS, Versions, opened
 from tools.pretrain.spoils import spoil
@@ -68,50 +66,29 @@ class Student(nn.Module):
             return losses
 
 
-class Training:
+class Training(Clocked):
     """One process of a run."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        torch.set_num_threads(1)
-        torch.manual_seed(args.seed)
-        if self.world > 1:
-            dist.init_process_group("gloo")
+        super().__init__(args, args.out)
         self.crops = Versions(args.work, seed=0, collages=args.collages)
         rows = (args.work / "remembered.f16").stat().st_size // (2 * sum(COLUMNS.values()))
         self.remembered = opened(args.work, rows)
-        sample = torch.from_numpy(self.remembered[:: rows // _STANDARDISED_BY].astype(np.float32))
+        sample = torch.from_numpy(self.remembered[:: -(-rows // _STANDARDISED_BY)].astype(np.float32))
         network, wide = weights.read(args.begin_with)
         self.network, backbone = pruned(wide, network, args.arguments)
-        self.student = Student(backbone, len(self.crops.classes), sample).to(memory_format=torch.channels_last)
+        self.student = Student(backbone, len(self.crops.classes), sample)
+        self.student.to(self.device, memory_format=torch.channels_last)
         self.model = DistributedDataParallel(self.student) if self.world > 1 else self.student
-        named = list(self.student.named_parameters())
+        everything = list(self.student.parameters())
         groups = [
-            {"params": [p for _, p in named if p.ndim > 1], "weight_decay": 0.02},
-            {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in everything if p.ndim > 1], "weight_decay": 0.02},
+            {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), fused=True)
-        self.average = {k: v.clone() for k, v in backbone.state_dict().items()}
-        self.step, self.spent, self.seen = 0, 0.0, 0
-        self.state_file = args.out.with_suffix(".state.pt")
-        if self.state_file.exists():
-            self._resume()
+        self.begin()
         self.rng = np.random.default_rng((args.seed, self.rank, self.step))
         self.left = np.empty(0, np.int64)
-
-    def _resume(self) -> None:
-        state = torch.load(self.state_file, weights_only=True)
-        self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step, self.spent, self.seen = (state[k] for k in ("average", "step", "spent", "seen"))
-
-    def progress(self) -> float:
-        """The share of the time gone, the same in every process."""
-        share = torch.tensor(self.spent / (self.args.minutes * 60))
-        if self.world > 1:
-            dist.broadcast(share, 0)
-        return float(share)
 
     def _numbers(self) -> np.ndarray:
         """Of the crops to learn from next. Each process draws its own order: what one leaves, the other has."""
@@ -129,51 +106,16 @@ class Training:
         numbers = self._numbers()
         raw, labels = self.crops.make(numbers, size)
         targets = torch.from_numpy(self.remembered[numbers].astype(np.float32))
-        pictures = normalised(spoil(raw, self.rng, self.args.spoiled))
+        pictures = normalised(spoil(raw, self.rng, self.args.spoiled).to(self.device))
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
-            losses: dict[str, Tensor] = self.model(pictures, labels, targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        sum(WEIGHTS[name] * value for name, value in losses.items()).backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
-        self.optimizer.step()
-        self.step, self.seen = self.step + 1, self.seen + self.args.batch * self.world
-        if self.step % 4 == 0:
-            keep = min(0.999**4, self.step / (self.step + 10))
-            for key, value in self.student.backbone.state_dict().items():
-                mean = self.average[key]
-                mean.lerp_(value, 1 - keep) if value.is_floating_point() else mean.copy_(value)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.bf16):
+            losses: dict[str, Tensor] = self.model(pictures, labels.to(self.device), targets.to(self.device))
+        self.descend(losses, WEIGHTS)
         return losses
-
-    def save(self) -> None:
-        state = {"student": self.student.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"average": self.average, "step": self.step, "spent": self.spent, "seen": self.seen}
-        temporary = self.state_file.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.state_file)
-        weights.write(self.average, self.args.out, network=self.network, crops=self.seen)
 
 
 def main() -> None:
-    run = Training(_arguments())
-    saved = time.monotonic()
-    while (progress := run.progress()) < 1:
-        started = time.monotonic()
-        losses = run.learn(progress)
-        run.spent += time.monotonic() - started
-        if run.rank == 0 and run.step % 50 == 0:
-            shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            print(
-                f"{run.spent / 60:5.1f} min  step {run.step}  {run.seen / run.spent:.0f} a second  {shown}", flush=True
-            )
-        if run.rank == 0 and time.monotonic() - saved > 120:
-            run.save()
-            saved = time.monotonic()
-    if run.rank == 0:
-        run.save()
-        print(f"done: {run.seen} crops in {run.spent / 60:.1f} minutes", flush=True)
-    if run.world > 1:
-        dist.destroy_process_group()
+    Training(_arguments()).go()
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,14 +3,12 @@
     torchrun --nproc-per-node 2 -m tools.pretrain.train --data ../shared/data --work /tmp/pretrain --minutes 60
 
 Every loss has a linear layer of its own on the student's pooled features (or its stride-16 map), so what a
-linear classifier can read from a teacher, it can read from the student. The schedule follows the clock, the state
-is saved every minute, and the same command continues an interrupted run.
+linear classifier can read from a teacher, it can read from the student. The same command goes on with an interrupted
+run.
 """
 
 import argparse
 import math
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tools.pretrain import weights
+from tools.pretrain.clock import Clocked
 from tools.pretrain.corpus import Crops, pack
 from tools.pretrain.spoils import spoil
 from tools.pretrain.teachers import Targets, Teaching, normalised
@@ -70,7 +69,6 @@ class Student(nn.Module):
 # Student's pixels until that share of the time is gone: small pictures teach most a second, the last ones are what
 # users get.
 SIZES = ((64, 0.2), (96, 0.5), (128, 1.0))
-_AVERAGED_EVERY = 4  # steps; each time takes as long as a twentieth of a step
 WEIGHTS = {"squeeze": 4.0, "mobile": 4.0, "squeeze_map": 2.0, "imagenet": 0.5, "labels": 0.3}
 
 
@@ -82,20 +80,14 @@ def _distance(guess: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(guess, target.clamp(-6, 6))
 
 
-class Training:
-    """One process of a training run: its share of the crops, and everything a later process needs to go on."""
+class Training(Clocked):
+    """One process of a training run: its share of the crops."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)  # two processes of one thread use two cores better than one of two
-        torch.manual_seed(args.seed)
+        super().__init__(args, args.work / f"{args.name}.safetensors")
         if self.rank == 0:
             pack(args.data, args.work)
         if self.world > 1:
-            dist.init_process_group("gloo" if self.device.type == "cpu" else "nccl")
             dist.barrier()
         share = {"rank": self.rank, "world": self.world, "collages": args.collages}
         self.crops = Crops(args.work, batch=args.batch, size=args.teacher_size, seed=args.seed, **share)
@@ -106,11 +98,8 @@ class Training:
         if args.begin_with:
             self.student.backbone.load_state_dict(weights.read(args.begin_with)[1].state_dict())
         self.optimizer = torch.optim.AdamW(list(self._groups()), lr=args.rate, betas=(0.9, 0.98), fused=True)
-        self.average = {k: v.clone() for k, v in self.student.backbone.state_dict().items()}
-        self.step, self.spent, self.seen = 0, 0.0, 0
-        self.state_file = args.work / f"{args.name}.state.pt"
-        if self.state_file.exists():
-            self._resume()
+        self.begin()
+        self.crops.epoch += self.seen // len(self.crops.index)
         self.rng = np.random.default_rng((args.seed, self.rank, self.step))
         self.teaching = Teaching(args.weights or args.data / "weights", size=args.teacher_size, device=self.device)
 
@@ -120,20 +109,6 @@ class Training:
             own = [p for n, p in self.student.named_parameters() if n.startswith("backbone.") == (name == "backbone")]
             yield {"params": [p for p in own if p.ndim > 1], "weight_decay": 0.02, "warm_up": warm_up}
             yield {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "warm_up": warm_up}
-
-    def _resume(self) -> None:
-        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step, self.spent, self.seen = (state[k] for k in ("average", "step", "spent", "seen"))
-        self.crops.epoch = self.seen // len(self.crops.index)
-
-    def progress(self) -> float:
-        """The share of the time gone, the same in every process, or their rates and sizes would part."""
-        share = torch.tensor(self.spent / (self.args.minutes * 60))
-        if self.world > 1:
-            dist.broadcast(share, 0)
-        return float(share)
 
     def learn(self, progress: float) -> dict[str, Tensor]:
         """One step; gives its losses."""
@@ -151,49 +126,14 @@ class Training:
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.bf16):
             losses: dict[str, Tensor] = self.model(pictures, labels.to(self.device), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        sum(WEIGHTS[name] * value for name, value in losses.items()).backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
-        self.optimizer.step()
-        self.step, self.seen = self.step + 1, self.seen + self.args.batch * self.world
-        if self.step % _AVERAGED_EVERY == 0:
-            keep = min(0.999**_AVERAGED_EVERY, self.step / (self.step + 10))
-            for key, value in self.student.backbone.state_dict().items():
-                mean = self.average[key]
-                mean.lerp_(value, 1 - keep) if value.is_floating_point() else mean.copy_(value)
+        self.descend(losses, WEIGHTS)
         return losses
-
-    def save(self) -> None:
-        """The state to go on from, and the averaged backbone as fp16 safetensors."""
-        state = {"student": self.student.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"average": self.average, "step": self.step, "spent": self.spent, "seen": self.seen}
-        temporary = self.state_file.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.state_file)
-        file = self.args.work / f"{self.args.name}.safetensors"
-        weights.write(self.average, file, network=self.network, crops=self.seen)
 
 
 def main() -> None:
     run = Training(_arguments())
     print(f"{len(run.crops.index)} pictures, {len(run.crops.classes)} classes, {run.device}", flush=True)
-    saved = time.monotonic()
-    while (progress := run.progress()) < 1:
-        started = time.monotonic()
-        losses = run.learn(progress)
-        run.spent += time.monotonic() - started
-        if run.rank == 0 and run.step % 50 == 0:
-            shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-            rate = run.seen / run.spent
-            print(f"{run.spent / 60:5.1f} min  step {run.step}  {rate:.0f} img/s  {shown}", flush=True)
-        if run.rank == 0 and time.monotonic() - saved > 60:
-            run.save()
-            saved = time.monotonic()
-    if run.rank == 0:
-        run.save()
-        print(f"done: {run.seen} crops in {run.spent / 60:.1f} minutes", flush=True)
-    if run.world > 1:
-        dist.destroy_process_group()
+    run.go()
 
 
 def _size(text: str) -> tuple[int, float]:
