@@ -91,7 +91,7 @@ class Training(Clocked):
         self.left = np.empty(0, np.int64)
 
     def _numbers(self) -> np.ndarray:
-        """Of the crops to learn from next. Each process draws its own order: what one leaves, the other has."""
+        """Of the crops to learn from next. Each process goes through all of them, in an order of its own."""
         if len(self.left) < self.args.batch:
             self.left = self.rng.permutation(len(self.remembered))
         take, self.left = self.left[: self.args.batch], self.left[self.args.batch :]
